@@ -1,0 +1,366 @@
+//! The journal: what was really received and written, one line of JSON a completion request.
+//!
+//! Entries go to an unnamed temporary file, so memory stays flat however long the upstream runs. An entry is in the
+//! journal before the last frame is handed to the connection: whoever has read a whole answer finds its entry. The
+//! entry of an answer that was not read to its end follows as soon as the server notices that the client is gone.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use serde::{Deserialize, Serialize};
+
+/// The truth about one completion request and its answer. Times ending in `_ns` are nanoseconds since the
+/// upstream's start, on the monotonic clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// The request's place in the order of receipt, from 0; requests that are no completions take places too.
+    pub seq: u64,
+    /// The first run of exactly 32 lower-case hexadecimal digits in the prompt, else the trace id, else empty.
+    pub nonce: String,
+    /// The trace id of the `traceparent` header.
+    pub trace_id: Option<String>,
+    /// The API that was called.
+    pub endpoint: Endpoint,
+    /// The request's path, without the query.
+    pub path: String,
+    /// The requested model; empty if the request named none.
+    pub model: String,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// The answer's status.
+    pub status: u16,
+    /// When the head of the request was received: microseconds since 1970, by the wall clock.
+    pub received_unix_us: u64,
+    /// When the head of the request was received.
+    pub received_ns: u64,
+    /// When the first frame, and the response's head with it, was handed to the connection.
+    pub first_write_ns: Option<u64>,
+    /// When the first token event was handed to the connection.
+    pub first_token_write_ns: Option<u64>,
+    /// When the latest frame was handed to the connection.
+    pub last_write_ns: Option<u64>,
+    /// Frames of the script. One frame is one HTTP chunk and at most one event.
+    pub frames: u64,
+    /// Frames that were handed to the connection.
+    pub frames_written: u64,
+    /// Token events among the frames written: text, reasoning, a tool call's name, a piece of its arguments.
+    pub token_events: u64,
+    /// The longest time by which a frame was handed over later than planned.
+    pub lateness_ns_max: u64,
+    /// Tokens of the whole answer, delivered or not.
+    pub usage: Usage,
+    /// Exact cost of that usage as a decimal; `None` for a model without rates, and for errors.
+    pub cost: Option<String>,
+    /// The cost as it was written: in the usage that went out, else in the header.
+    pub recorded_cost: Option<String>,
+    /// Tool calls in the answer.
+    pub tool_calls: u32,
+    /// First 16 hexadecimal digits of the SHA-256 of the whole answer's visible text, delivered or not. `None` if the
+    /// answer has no text, or is not what was asked for: an error, a planted fault, a stub of a test's author. What
+    /// follows a fault was never written, and nothing may stand for what it cut off.
+    pub text_sha256: Option<String>,
+    /// The same of the reasoning.
+    pub reasoning_sha256: Option<String>,
+    /// The reason to stop, in the API's word.
+    pub finish: Option<String>,
+    /// The planted fault, by its name in the configuration.
+    pub fault: Option<String>,
+    /// Whether every frame was handed over and the answer ended as HTTP demands.
+    pub completed: bool,
+    /// Size of the request's body.
+    pub body_bytes: u64,
+}
+
+/// The emulated API of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Endpoint {
+    /// `POST /v1/chat/completions`.
+    OpenAi,
+    /// `POST /v1/messages`.
+    Anthropic,
+}
+
+/// Token counts. The parts of the input are disjoint; reasoning is part of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Input tokens that no cache served or took.
+    pub input: u64,
+    /// Input tokens read from a cache.
+    pub cache_read: u64,
+    /// Input tokens written to a cache.
+    pub cache_write: u64,
+    /// Output tokens, reasoning included.
+    pub output: u64,
+    /// Reasoning tokens.
+    pub reasoning: u64,
+}
+
+/// Bytes kept in memory before they go to the file.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes read from the file at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// The spool of entries.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    spool: Mutex<Spool>,
+}
+
+#[derive(Debug)]
+struct Spool {
+    file: File,
+    file_bytes: u64,
+    buffer: Vec<u8>,
+    /// Counts resets, so that a reader of the time before one ends.
+    generation: u64,
+}
+
+impl Journal {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            spool: Mutex::new(Spool {
+                file: tempfile::tempfile()?,
+                file_bytes: 0,
+                buffer: Vec::with_capacity(BUFFER_BYTES),
+                generation: 0,
+            }),
+        })
+    }
+
+    /// Appends an entry. Fails if the temporary file cannot take it, as on a full disk.
+    pub(crate) fn append(&self, entry: &JournalEntry) -> io::Result<()> {
+        let mut line = serde_json::to_vec(entry).map_err(io::Error::other)?;
+        line.push(b'\n');
+        let mut spool = self.lock();
+        spool.buffer.extend_from_slice(&line);
+        if spool.buffer.len() >= BUFFER_BYTES {
+            return spool.flush();
+        }
+        Ok(())
+    }
+
+    /// Forgets all entries.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        let mut spool = self.lock();
+        spool.buffer.clear();
+        spool.generation += 1;
+        spool.file_bytes = 0;
+        spool.file.set_len(0)
+    }
+
+    /// All entries of this moment as lines, or those with one nonce.
+    pub(crate) fn lines(self: &Arc<Self>, nonce: Option<String>) -> io::Result<Lines> {
+        let mut spool = self.lock();
+        spool.flush()?;
+        Ok(Lines {
+            journal: Arc::clone(self),
+            offset: 0,
+            end: spool.file_bytes,
+            generation: spool.generation,
+            nonce,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Spool> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spool {
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.file.seek(SeekFrom::Start(self.file_bytes))?;
+        let written = self.file.write_all(&self.buffer);
+        if written.is_ok() {
+            self.file_bytes += self.buffer.len() as u64;
+        }
+        // After an error too: a full disk must not turn into growing memory.
+        self.buffer.clear();
+        written
+    }
+
+    fn read(&mut self, offset: u64, count: usize) -> io::Result<Vec<u8>> {
+        self.file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = vec![0; count];
+        self.file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Reads the journal piece by piece; as a response's body it streams.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    journal: Arc<Journal>,
+    offset: u64,
+    end: u64,
+    generation: u64,
+    nonce: Option<String>,
+}
+
+impl Lines {
+    /// The next whole lines, or nothing at the end or after a reset.
+    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut wanted = READ_BYTES;
+        loop {
+            let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
+            if left == 0 {
+                return Ok(None);
+            }
+            let mut piece = {
+                let mut spool = self.journal.lock();
+                if spool.generation != self.generation {
+                    return Ok(None);
+                }
+                spool.read(self.offset, wanted.min(left))?
+            };
+            let Some(last) = piece.iter().rposition(|byte| *byte == b'\n') else {
+                // A line longer than the piece.
+                wanted *= 2;
+                continue;
+            };
+            piece.truncate(last + 1);
+            self.offset += piece.len() as u64;
+            let Some(nonce) = &self.nonce else {
+                return Ok(Some(piece));
+            };
+            let mut kept = Vec::new();
+            for line in piece.split_inclusive(|byte| *byte == b'\n') {
+                let entry: JournalEntry = serde_json::from_slice(line).map_err(io::Error::other)?;
+                if entry.nonce == *nonce {
+                    kept.extend_from_slice(line);
+                }
+            }
+            if !kept.is_empty() {
+                return Ok(Some(kept));
+            }
+        }
+    }
+
+    /// All entries, parsed.
+    pub(crate) fn parse(mut self) -> io::Result<Vec<JournalEntry>> {
+        let mut entries = Vec::new();
+        while let Some(piece) = self.next_piece()? {
+            for line in piece.split_inclusive(|byte| *byte == b'\n') {
+                entries.push(serde_json::from_slice(line).map_err(io::Error::other)?);
+            }
+        }
+        Ok(entries)
+    }
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let piece = self.next_piece().transpose();
+        Poll::Ready(piece.map(|piece| piece.map(|bytes| Frame::data(bytes.into()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(seq: u64, nonce: &str) -> JournalEntry {
+        JournalEntry {
+            seq,
+            nonce: nonce.to_owned(),
+            trace_id: None,
+            endpoint: Endpoint::OpenAi,
+            path: "/v1/chat/completions".to_owned(),
+            model: "m".to_owned(),
+            stream: true,
+            status: 200,
+            received_unix_us: 1,
+            received_ns: 2,
+            first_write_ns: Some(3),
+            first_token_write_ns: None,
+            last_write_ns: Some(4),
+            frames: 5,
+            frames_written: 5,
+            token_events: 0,
+            lateness_ns_max: 6,
+            usage: Usage::default(),
+            cost: Some("0.00125".to_owned()),
+            recorded_cost: None,
+            tool_calls: 0,
+            text_sha256: Some("0123456789abcdef".to_owned()),
+            reasoning_sha256: None,
+            finish: Some("stop".to_owned()),
+            fault: None,
+            completed: true,
+            body_bytes: 7,
+        }
+    }
+
+    fn all(journal: &Arc<Journal>, nonce: Option<&str>) -> Vec<JournalEntry> {
+        let lines = journal.lines(nonce.map(str::to_owned)).expect("readable");
+        lines.parse().expect("entries")
+    }
+
+    #[test]
+    fn entries_come_back_in_order_whatever_was_spooled() {
+        let journal = Arc::new(Journal::new().expect("a temporary file"));
+        // Well over the buffer, and read in between.
+        for seq in 0..1_000 {
+            journal.append(&entry(seq, "n")).expect("spooled");
+            if seq % 300 == 0 {
+                assert_eq!(all(&journal, None).len() as u64, seq + 1);
+            }
+        }
+        let entries = all(&journal, None);
+        assert!(entries.iter().map(|entry| entry.seq).eq(0..1_000));
+        assert_eq!(entries[7], entry(7, "n"));
+    }
+
+    #[test]
+    fn lines_are_found_by_nonce() {
+        let journal = Arc::new(Journal::new().expect("a temporary file"));
+        for seq in 0..500 {
+            journal
+                .append(&entry(seq, &format!("n{}", seq % 100)))
+                .expect("spooled");
+        }
+        let found = all(&journal, Some("n42"));
+        assert!(
+            found
+                .iter()
+                .map(|entry| entry.seq)
+                .eq([42, 142, 242, 342, 442])
+        );
+        assert!(all(&journal, Some("n4")).len() == 5);
+        assert!(all(&journal, Some("absent")).is_empty());
+    }
+
+    #[test]
+    fn a_line_longer_than_a_piece_is_read_whole() {
+        let journal = Arc::new(Journal::new().expect("a temporary file"));
+        let long = entry(0, &"x".repeat(3 * READ_BYTES));
+        journal.append(&long).expect("spooled");
+        assert_eq!(all(&journal, None), [long]);
+    }
+
+    #[test]
+    fn clearing_ends_older_readers() {
+        let journal = Arc::new(Journal::new().expect("a temporary file"));
+        journal.append(&entry(0, "n")).expect("spooled");
+        let mut before = journal.lines(None).expect("readable");
+        journal.clear().expect("cleared");
+        journal.append(&entry(1, "n")).expect("spooled");
+        assert!(before.next_piece().expect("no error").is_none());
+        assert_eq!(all(&journal, None).len(), 1);
+    }
+}

@@ -1,0 +1,259 @@
+//! Running counts of what the upstream has done, for `/__mock/stats` and for tests that wait for it to be idle.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::journal::{Endpoint, JournalEntry, Usage};
+
+/// Counts since the start or the last reset. All but `in_flight` and `rotations` are of journaled requests.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Stats {
+    /// Completion requests whose answer is over.
+    pub requests: u64,
+    /// Those to `/v1/chat/completions`.
+    pub openai: u64,
+    /// Those to `/v1/messages`.
+    pub anthropic: u64,
+    /// Those that asked for a stream.
+    pub streams: u64,
+    /// Answers that were handed over whole.
+    pub completed: u64,
+    /// Answers that were not, because of a planted fault or since the client hung up.
+    pub aborted: u64,
+    /// Answers with a planted fault.
+    pub faults: u64,
+    /// Answers by status.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Frames handed over.
+    pub frames: u64,
+    /// Token events handed over.
+    pub token_events: u64,
+    /// Tokens of the whole answers, delivered or not.
+    pub usage: Usage,
+    /// How late frames were handed over.
+    pub lateness: Lateness,
+    /// Requests being answered at this moment.
+    pub in_flight: u64,
+    /// Fresh wiremock servers that have taken over.
+    pub rotations: u64,
+    /// Entries that the journal's file could not take.
+    pub journal_errors: u64,
+}
+
+/// The distribution of the time by which frames were handed over later than planned. Quantiles are upper bounds
+/// within an eighth of the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lateness {
+    /// Frames measured.
+    pub count: u64,
+    /// Median, in nanoseconds.
+    pub ns_p50: u64,
+    /// 99th percentile, in nanoseconds.
+    pub ns_p99: u64,
+    /// Maximum, in nanoseconds.
+    pub ns_max: u64,
+}
+
+/// Where the counts are kept.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    counts: Mutex<Stats>,
+    lateness: LatenessCounts,
+    in_flight: AtomicU64,
+    idle: Notify,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            counts: Mutex::new(Stats::default()),
+            lateness: LatenessCounts::new(),
+            in_flight: AtomicU64::new(0),
+            idle: Notify::new(),
+        }
+    }
+
+    /// Counts an entry that went to the journal, or that the journal failed to take.
+    pub(crate) fn count(&self, entry: &JournalEntry, journaled: bool) {
+        let mut stats = self.lock();
+        stats.requests += 1;
+        match entry.endpoint {
+            Endpoint::OpenAi => stats.openai += 1,
+            Endpoint::Anthropic => stats.anthropic += 1,
+        }
+        stats.streams += u64::from(entry.stream);
+        stats.completed += u64::from(entry.completed);
+        stats.aborted += u64::from(!entry.completed);
+        stats.faults += u64::from(entry.fault.is_some());
+        *stats.statuses.entry(entry.status).or_default() += 1;
+        stats.frames += entry.frames_written;
+        stats.token_events += entry.token_events;
+        stats.usage.input += entry.usage.input;
+        stats.usage.cache_read += entry.usage.cache_read;
+        stats.usage.cache_write += entry.usage.cache_write;
+        stats.usage.output += entry.usage.output;
+        stats.usage.reasoning += entry.usage.reasoning;
+        stats.journal_errors += u64::from(!journaled);
+    }
+
+    pub(crate) fn count_lateness(&self, ns: u64) {
+        self.lateness.count(ns);
+    }
+
+    pub(crate) fn count_rotation(&self) {
+        self.lock().rotations += 1;
+    }
+
+    pub(crate) fn enter(&self) {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Waits until no request is being answered.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let mut idle = std::pin::pin!(self.idle.notified());
+            idle.as_mut().enable();
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        let mut stats = self.lock().clone();
+        stats.lateness = self.lateness.summary();
+        stats.in_flight = self.in_flight.load(Ordering::SeqCst);
+        stats
+    }
+
+    pub(crate) fn clear(&self) {
+        let mut stats = self.lock();
+        let rotations = stats.rotations;
+        *stats = Stats {
+            rotations,
+            ..Stats::default()
+        };
+        self.lateness.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stats> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Eight buckets to each power of two.
+const SUB_BUCKET_BITS: u32 = 3;
+const SUB_BUCKETS: u64 = 1 << SUB_BUCKET_BITS;
+const BUCKETS: usize = ((64 - SUB_BUCKET_BITS as usize) + 1) << SUB_BUCKET_BITS;
+
+#[derive(Debug)]
+struct LatenessCounts {
+    buckets: Vec<AtomicU64>,
+    max: AtomicU64,
+}
+
+impl LatenessCounts {
+    fn new() -> Self {
+        Self {
+            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+            max: AtomicU64::new(0),
+        }
+    }
+
+    fn count(&self, ns: u64) {
+        self.buckets[bucket(ns)].fetch_add(1, Ordering::Relaxed);
+        self.max.fetch_max(ns, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        for bucket in &self.buckets {
+            bucket.store(0, Ordering::Relaxed);
+        }
+        self.max.store(0, Ordering::Relaxed);
+    }
+
+    fn summary(&self) -> Lateness {
+        let counts: Vec<u64> = self
+            .buckets
+            .iter()
+            .map(|bucket| bucket.load(Ordering::Relaxed))
+            .collect();
+        let count: u64 = counts.iter().sum();
+        let ns_max = self.max.load(Ordering::Relaxed);
+        let quantile = |percent: u64| {
+            let rank = (count * percent).div_ceil(100);
+            let mut seen = 0;
+            let found = counts.iter().position(|bucket| {
+                seen += bucket;
+                seen >= rank && *bucket > 0
+            });
+            found.map_or(0, |index| upper_bound(index).min(ns_max))
+        };
+        Lateness {
+            count,
+            ns_p50: quantile(50),
+            ns_p99: quantile(99),
+            ns_max,
+        }
+    }
+}
+
+/// The bucket of a value: values below eight have their own, above that three bits follow the leading one.
+fn bucket(ns: u64) -> usize {
+    let group = (u64::BITS - ns.leading_zeros()).saturating_sub(SUB_BUCKET_BITS + 1);
+    let within = ns >> group;
+    let index = u64::from(group) * SUB_BUCKETS + within;
+    usize::try_from(index).expect("there are under 500 buckets")
+}
+
+/// The largest value of a bucket.
+fn upper_bound(index: usize) -> u64 {
+    let index = index as u64;
+    let group = (index / SUB_BUCKETS).saturating_sub(1);
+    let within = index - group * SUB_BUCKETS;
+    within
+        .saturating_add(1)
+        .checked_shl(u32::try_from(group).unwrap_or(0))
+        .map_or(u64::MAX, |end| end.wrapping_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_in_order_and_bound_their_values() {
+        let mut before = 0;
+        for ns in (0..10_000).chain([u64::from(u32::MAX), u64::MAX / 3, u64::MAX]) {
+            let index = bucket(ns);
+            assert!(index >= before && index < BUCKETS, "{ns}");
+            assert!(upper_bound(index) >= ns, "{ns} in {index}");
+            assert!(upper_bound(index) - ns <= ns / 8, "{ns} in {index}");
+            before = index;
+        }
+    }
+
+    #[test]
+    fn quantiles_bound_the_sorted_values() {
+        let counts = LatenessCounts::new();
+        for ns in 1..=1_000 {
+            counts.count(ns);
+        }
+        let summary = counts.summary();
+        assert_eq!((summary.count, summary.ns_max), (1_000, 1_000));
+        assert!((500..=563).contains(&summary.ns_p50), "{summary:?}");
+        assert!((990..=1_000).contains(&summary.ns_p99), "{summary:?}");
+        assert_eq!(LatenessCounts::new().summary(), Lateness::default());
+    }
+}

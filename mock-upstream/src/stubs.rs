@@ -1,0 +1,345 @@
+//! The half that decides what is answered: a wiremock server on loopback, renewed every few thousand requests.
+//!
+//! wiremock matches requests against the stubs that a test's author mounted, and, at the lowest priority, against a
+//! catch-all whose answer is a script. The script does not travel through the socket: it waits in [`Slots`] under
+//! the request's number, which goes to wiremock as a header and comes back as one. An answer without that header
+//! is the author's, and is passed through as it is.
+//!
+//! wiremock keeps a clone of each matched request, even with recording off, so a fresh server takes over after
+//! `rotate_after` requests and the old one is dropped once its last answer is out. The next server stands by, so
+//! that no request waits for it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, Respond, ResponseTemplate};
+
+use crate::config::Config;
+use crate::player::BODY_BYTES_MAX;
+use crate::responder::{self, Received};
+use crate::script::Script;
+use crate::stats::Counters;
+
+/// Makes the stubs that a test's author wants, anew for every server that takes over.
+pub(crate) type Mount = dyn Fn() -> Vec<Mock> + Send + Sync;
+
+/// The number of the request, on its way to wiremock.
+const REQUEST_HEADER: HeaderName = HeaderName::from_static("x-mock-request");
+
+/// The number of the request, on the way back, where a script waits under it.
+const SCRIPT_HEADER: HeaderName = HeaderName::from_static("x-mock-script");
+
+/// Requests that are with wiremock at a time; it answers at once, so more connections would only cost.
+const CONCURRENT_MAX: usize = 64;
+
+/// What wiremock decided.
+pub(crate) enum Decision {
+    /// The mock's own answer.
+    Script(Box<Script>),
+    /// The answer of a stub that the author mounted.
+    Stub {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    },
+}
+
+/// Why wiremock did not decide.
+#[derive(Debug, thiserror::Error)]
+#[error("the wiremock server did not answer: {0}")]
+pub(crate) struct NoDecision(String);
+
+/// The current wiremock server and the one that follows it.
+pub(crate) struct Stubs {
+    config: Arc<Config>,
+    mount: Option<Arc<Mount>>,
+    slots: Arc<Slots>,
+    permits: Semaphore,
+    turn: tokio::sync::Mutex<Turn>,
+}
+
+struct Turn {
+    current: Arc<Server>,
+    used: u64,
+    next: Option<JoinHandle<Server>>,
+}
+
+/// One wiremock server, and the connections to it.
+struct Server {
+    /// Taken when dropped.
+    wiremock: Option<MockServer>,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Stubs {
+    pub(crate) async fn start(config: Arc<Config>, mount: Option<Arc<Mount>>) -> Self {
+        let slots = Arc::new(Slots::default());
+        let current = Server::start(Arc::clone(&config), Arc::clone(&slots)).await;
+        current.mount(mount.as_deref()).await;
+        let stubs = Self {
+            turn: tokio::sync::Mutex::new(Turn {
+                current: Arc::new(current),
+                used: 0,
+                next: None,
+            }),
+            config,
+            mount,
+            slots,
+            permits: Semaphore::new(CONCURRENT_MAX),
+        };
+        stubs.turn.lock().await.next = stubs.prepare_next();
+        stubs
+    }
+
+    /// Asks wiremock what is answered to a request.
+    pub(crate) async fn decide(
+        &self,
+        parts: &Parts,
+        body: Bytes,
+        seq: u64,
+        unix_us: u64,
+        counters: &Counters,
+    ) -> Result<Decision, NoDecision> {
+        let _permit = self.permits.acquire().await.map_err(no_decision)?;
+        let server = self.server(counters).await;
+        let slot = Slot::open(&self.slots, seq, unix_us);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = server.uri(parts)?;
+        *request.headers_mut() = parts.headers.clone();
+        strip_connection_headers(request.headers_mut());
+        request
+            .headers_mut()
+            .insert(REQUEST_HEADER, HeaderValue::from(seq));
+        let response = server.client.request(request).await.map_err(no_decision)?;
+        let (mut parts, body) = response.into_parts();
+        if parts.headers.contains_key(SCRIPT_HEADER) {
+            let script = slot.take().ok_or_else(|| no_decision("no script waits"))?;
+            return Ok(Decision::Script(script));
+        }
+        let body = Limited::new(body, BODY_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(no_decision)?;
+        strip_connection_headers(&mut parts.headers);
+        Ok(Decision::Stub {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.to_bytes(),
+        })
+    }
+
+    /// The server whose turn it is.
+    async fn server(&self, counters: &Counters) -> Arc<Server> {
+        let mut turn = self.turn.lock().await;
+        if self.config.rotate_after > 0 && turn.used >= self.config.rotate_after {
+            let prepared = match turn.next.take() {
+                Some(next) => next.await.ok(),
+                None => None,
+            };
+            let fresh = match prepared {
+                Some(server) => server,
+                None => Server::start(Arc::clone(&self.config), Arc::clone(&self.slots)).await,
+            };
+            fresh.mount(self.mount.as_deref()).await;
+            turn.current = Arc::new(fresh);
+            turn.used = 0;
+            turn.next = self.prepare_next();
+            counters.count_rotation();
+        }
+        turn.used += 1;
+        Arc::clone(&turn.current)
+    }
+
+    /// Starts the next server. The author's stubs are mounted when its turn comes: their expectations are checked
+    /// when a server is dropped, and one whose turn never came could not meet them.
+    fn prepare_next(&self) -> Option<JoinHandle<Server>> {
+        (self.config.rotate_after > 0).then(|| {
+            tokio::spawn(Server::start(
+                Arc::clone(&self.config),
+                Arc::clone(&self.slots),
+            ))
+        })
+    }
+
+    /// Drops the current server, which panics here if an expectation of the author's stubs is not met.
+    pub(crate) async fn finish(&self) {
+        let mut turn = self.turn.lock().await;
+        if let Some(next) = turn.next.take() {
+            next.abort();
+        }
+        if let Some(server) = Arc::get_mut(&mut turn.current) {
+            drop(server.wiremock.take());
+        }
+    }
+}
+
+impl fmt::Debug for Stubs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Stubs").finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    async fn start(config: Arc<Config>, slots: Arc<Slots>) -> Self {
+        let wiremock = MockServer::builder()
+            .disable_request_recording()
+            .start()
+            .await;
+        let catch_all = Mock::given(any())
+            .respond_with(ScriptWriter { config, slots })
+            .with_priority(u8::MAX);
+        wiremock.register(catch_all).await;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Self {
+            wiremock: Some(wiremock),
+            client: Client::builder(TokioExecutor::new()).build(connector),
+        }
+    }
+
+    async fn mount(&self, mount: Option<&Mount>) {
+        if let (Some(wiremock), Some(mount)) = (&self.wiremock, mount) {
+            for mock in mount() {
+                wiremock.register(mock).await;
+            }
+        }
+    }
+
+    fn uri(&self, parts: &Parts) -> Result<http::Uri, NoDecision> {
+        let wiremock = self
+            .wiremock
+            .as_ref()
+            .ok_or_else(|| no_decision("shut down"))?;
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        format!("{}{path}", wiremock.uri())
+            .parse()
+            .map_err(no_decision)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Dropping it checks expectations, which blocks: not on the thread that paces streams.
+        if let Some(wiremock) = self.wiremock.take() {
+            std::thread::spawn(move || drop(wiremock));
+        }
+    }
+}
+
+/// Headers that belong to one connection and not to the message.
+fn strip_connection_headers(headers: &mut HeaderMap) {
+    for name in [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::CONTENT_LENGTH,
+        header::HOST,
+        header::TE,
+        header::UPGRADE,
+        header::EXPECT,
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn no_decision(reason: impl fmt::Display) -> NoDecision {
+    NoDecision(reason.to_string())
+}
+
+/// The catch-all's answer: a script, left in the request's slot.
+struct ScriptWriter {
+    config: Arc<Config>,
+    slots: Arc<Slots>,
+}
+
+impl Respond for ScriptWriter {
+    fn respond(&self, request: &wiremock::Request) -> ResponseTemplate {
+        let seq = request
+            .headers
+            .get(REQUEST_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
+        let waiting = seq.and_then(|seq| Some((seq, self.slots.unix_us(seq)?)));
+        let Some((seq, unix_us)) = waiting else {
+            return ResponseTemplate::new(500);
+        };
+        let received = Received {
+            method: &request.method,
+            path: request.url.path(),
+            headers: &request.headers,
+            body: &request.body,
+            seq,
+            unix_us,
+        };
+        self.slots
+            .put(seq, responder::respond(&received, &self.config));
+        ResponseTemplate::new(200).insert_header(SCRIPT_HEADER, HeaderValue::from(seq))
+    }
+}
+
+/// Requests that are with wiremock, and the scripts that it decided on.
+#[derive(Debug, Default)]
+struct Slots {
+    waiting: Mutex<HashMap<u64, Waiting>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    unix_us: u64,
+    script: Option<Box<Script>>,
+}
+
+impl Slots {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unix_us(&self, seq: u64) -> Option<u64> {
+        self.lock().get(&seq).map(|waiting| waiting.unix_us)
+    }
+
+    fn put(&self, seq: u64, script: Script) {
+        // Nobody waits any more if the client hung up.
+        if let Some(waiting) = self.lock().get_mut(&seq) {
+            waiting.script = Some(Box::new(script));
+        }
+    }
+}
+
+/// One request's slot; closed when dropped, so that a client who hangs up leaves nothing behind.
+struct Slot<'a> {
+    slots: &'a Slots,
+    seq: u64,
+}
+
+impl<'a> Slot<'a> {
+    fn open(slots: &'a Slots, seq: u64, unix_us: u64) -> Self {
+        let waiting = Waiting {
+            unix_us,
+            script: None,
+        };
+        slots.lock().insert(seq, waiting);
+        Self { slots, seq }
+    }
+
+    fn take(self) -> Option<Box<Script>> {
+        self.slots.lock().remove(&self.seq)?.script
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.slots.lock().remove(&self.seq);
+    }
+}
