@@ -1,0 +1,151 @@
+//! A provider-neutral stream event. `protocol` decodes bytes into these; `timeline` stamps them.
+//!
+//! One event of the wire (an SSE event, or a whole body) becomes any number of [`Event`]s and
+//! then one [`Event::EndOfChunk`]: a Mistral chunk may hold the last reasoning and the first
+//! text, and one wire event is one sample of the gap metrics, whatever it holds. Text is
+//! borrowed from the decoder's buffer and lives until the sink returns.
+
+use crate::usage::Usage;
+
+/// One thing that a response said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// The response named itself: its id and the model that served it.
+    Opened {
+        /// The provider's id of the response.
+        id: Option<&'a str>,
+        /// The model that the response names.
+        model: Option<&'a str>,
+    },
+    /// A non-empty piece of reasoning (class R).
+    Reasoning(&'a str),
+    /// A non-empty piece of visible text or of a refusal (class V).
+    Text(&'a str),
+    /// A tool call was announced: the first non-empty name of a call (class A).
+    Call {
+        /// Position of the call in this response, from 0, in the order of announcement.
+        index: u32,
+        /// The provider's id of the call; empty if it gave none.
+        id: &'a str,
+        /// The tool's name.
+        name: &'a str,
+    },
+    /// A non-empty piece of a call's arguments (class G).
+    Arguments {
+        /// The call, as in [`Event::Call`].
+        index: u32,
+        /// A fragment of JSON text.
+        fragment: &'a str,
+    },
+    /// The protocol closed this call (Anthropic: `content_block_stop`).
+    CallEnd {
+        /// The call, as in [`Event::Call`].
+        index: u32,
+    },
+    /// Token counts; a later one replaces the counts that it names.
+    Usage(Usage),
+    /// Why the model stopped.
+    Finish {
+        /// In the terms of both protocols.
+        reason: FinishReason,
+        /// As received.
+        raw: &'a str,
+    },
+    /// A cost that the gateway recorded in the response.
+    Cost {
+        /// Index of the surface in the list that the decoder was given.
+        surface: usize,
+        /// The number's own digits.
+        digits: &'a str,
+    },
+    /// The provider reported an error where an answer was due.
+    Error {
+        /// The provider's error type or code; empty if it gave none.
+        kind: &'a str,
+        /// Its message.
+        message: &'a str,
+    },
+    /// The bytes break the protocol: not JSON, no SSE, a chunk without the parts it must have.
+    Malformed(&'a str),
+    /// Something odd that can be read all the same; counted.
+    Oddity(Oddity),
+    /// The protocol's own end: `[DONE]`, `message_stop`, or the whole body.
+    Terminator,
+    /// The end of one event of the wire.
+    EndOfChunk,
+}
+
+/// Why a model stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// It had said everything (`stop`, `end_turn`).
+    Stop,
+    /// A stop sequence was met (`stop_sequence`; `OpenAI` says `stop`).
+    StopSequence,
+    /// The output limit (`length`, `max_tokens`) or the model's own (`model_length`,
+    /// `model_context_window_exceeded`).
+    Length,
+    /// It calls tools (`tool_calls`, `tool_use`; the older `function_call`).
+    ToolCalls,
+    /// Withheld (`content_filter`, `refusal`).
+    Refusal,
+    /// The provider failed in the middle (`error`).
+    Error,
+    /// It paused and wants to be asked to go on (`pause_turn`).
+    Pause,
+    /// A reason that is not known here; the raw text says which.
+    Other,
+}
+
+/// Departures from the protocol that do not prevent reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Oddity {
+    /// The connection ended in the middle of an SSE event, which was read all the same.
+    UnterminatedEvent,
+    /// `[DONE]` on the Anthropic endpoint.
+    DoneOnAnthropic,
+    /// An Anthropic-style event (`{"type":"ping"}` ...) on the `OpenAI` endpoint.
+    ForeignEvent,
+    /// An event type or delta type that is not known here.
+    UnknownEvent,
+    /// The `event:` line and the data's `type` differ, or one is missing.
+    EventTypeMismatch,
+    /// An error in a shape of the other protocol or without an envelope.
+    FlatError,
+    /// A tool call without `index`; its place was taken from its id or position.
+    CallWithoutIndex,
+    /// A tool call's id or name came more than once, or in pieces.
+    CallIdentityRepeated,
+    /// Something for a content block or call that was never opened, or is closed, or is of
+    /// another kind; a block or message that begins out of its turn.
+    OutOfBlock,
+    /// Events after the terminator (some gateways put the cost there).
+    AfterTerminator,
+    /// The content type is not what the mode asks for.
+    ContentType,
+    /// Bytes that are not UTF-8 inside an event.
+    InvalidUtf8,
+    /// A token count that is negative, fractional or no number; it was not taken.
+    UsageNotANumber,
+}
+
+impl Oddity {
+    /// The name in facts and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnterminatedEvent => "unterminated_event",
+            Self::DoneOnAnthropic => "done_on_anthropic",
+            Self::ForeignEvent => "foreign_event",
+            Self::UnknownEvent => "unknown_event",
+            Self::EventTypeMismatch => "event_type_mismatch",
+            Self::FlatError => "flat_error",
+            Self::CallWithoutIndex => "call_without_index",
+            Self::CallIdentityRepeated => "call_identity_repeated",
+            Self::OutOfBlock => "out_of_block",
+            Self::AfterTerminator => "after_terminator",
+            Self::ContentType => "content_type",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::UsageNotANumber => "usage_not_a_number",
+        }
+    }
+}

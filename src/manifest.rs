@@ -1,0 +1,89 @@
+//! What a run says of itself: `run.json`.
+//!
+//! Written when the run starts, with `partial: true`, and again when it ends. Whatever a report
+//! needs beyond the rows stands here; a run that was killed still has the first version.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::Endpoint;
+use crate::time::Window;
+
+/// The facts of a run that are not rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the facts: see `record::FACTS_SCHEMA`.
+    pub schema: String,
+    /// Unique to the run; the nonces are made from it.
+    pub id: String,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// UTC, RFC 3339.
+    pub started_at: String,
+    /// Length of the run in ns, preflight and drain included; `None` if it never ended.
+    pub duration_ns: Option<u64>,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Version of the harness.
+    pub version: String,
+    /// What was loaded: `offline`, or the origin.
+    pub target: String,
+    /// The endpoints that were planned, in order.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether sessions started whatever the upstream did.
+    pub open_loop: bool,
+    /// The arrivals in words.
+    pub load: String,
+    /// The models asked for.
+    pub models: Vec<String>,
+    /// Which slice of the load this is: (index, of).
+    pub slice: (u64, u64),
+    /// Worker threads.
+    pub workers: u32,
+    /// SHA-256 of `scenario.toml` in the folder.
+    pub config_sha256: String,
+    /// SHA-256 of `prices.csv` in the folder.
+    pub prices_sha256: String,
+    /// The measured windows; empty until the run has ended.
+    pub windows: BTreeMap<Endpoint, Window>,
+    /// Measured turns that came due, by endpoint: each must have its row. Empty until the run has
+    /// ended.
+    #[serde(default)]
+    pub planned: BTreeMap<Endpoint, u64>,
+    /// Why the truth could not be read, if it was asked for and could not.
+    #[serde(default)]
+    pub truth_error: Option<String>,
+    /// Where the truth came from, if there is one: the path or URL of the journal.
+    pub truth: Option<String>,
+    /// Whether a signal ended the run.
+    pub interrupted: bool,
+    /// Whether the facts are not whole.
+    pub partial: bool,
+    /// What a reader of the report must know.
+    pub warnings: Vec<String>,
+    /// The machine.
+    pub environment: Environment,
+    /// Connections made, and the time that took.
+    pub connects: ConnectTotals,
+}
+
+/// The machine that measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Operating system and architecture.
+    pub platform: String,
+    /// Processors that the process may use.
+    pub cpus: u32,
+    /// Whether sends are timed by a precise timer.
+    pub precise_timer: bool,
+}
+
+/// Connections of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectTotals {
+    /// How many were begun.
+    pub count: u64,
+    /// Their time together, in ns.
+    pub sum_ns: u64,
+}

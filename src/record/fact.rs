@@ -1,0 +1,34 @@
+//! What a run tells the store, and nothing else: its facts, one by one.
+
+use hdrhistogram::Histogram;
+
+use super::{CallRecord, Health, Record};
+use crate::endpoint::Endpoint;
+
+use crate::time::Offset;
+
+/// One fact.
+#[derive(Debug)]
+pub enum Fact {
+    /// An attempt is over.
+    Attempt(Box<Record>, Vec<CallRecord>),
+    /// Gaps between token-bearing events of measured requests, in one interval.
+    Gaps {
+        /// Of this endpoint.
+        endpoint: Endpoint,
+        /// The interval's begin.
+        from: Offset,
+        /// Its end.
+        to: Offset,
+        /// The gaps, in ns.
+        histogram: Box<Histogram<u64>>,
+    },
+    /// A worker's second.
+    Health(Health),
+}
+
+/// Where facts go: the store's writer, or a list in tests.
+pub trait FactSink: Send + Sync {
+    /// Takes a fact. It may wait for room, since every queue is bounded.
+    fn put(&self, fact: Fact);
+}

@@ -1,0 +1,386 @@
+//! What happened to one attempt: the row of `requests.csv`, and of `calls.csv` for its tool calls.
+//!
+//! Rows are facts: times as offsets from the run's start, token counts and costs as received.
+//! Nothing here is computed from a price or a limit. An empty cell means "not known" or "did not
+//! happen", never zero.
+
+mod fact;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::Endpoint;
+use crate::time::Offset;
+use crate::usage::Usage;
+
+pub use fact::{Fact, FactSink};
+
+/// Version of the facts' columns; older ones stay readable.
+pub const FACTS_SCHEMA: &str = "weighbridge.facts/1";
+
+/// Which part of the run an attempt belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The one request to each endpoint before the load; never in the numbers.
+    Preflight,
+    /// Before the measured window; never in the latencies, outcomes and bills of the report. Its
+    /// tokens count in the rates from the moment at which the measured window begins.
+    Warmup,
+    /// The measured load.
+    Measured,
+}
+
+/// What kind of work a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Text in, text out.
+    Chat,
+    /// The request offers tools.
+    Tools,
+}
+
+/// How an attempt ended; exactly one each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A complete answer.
+    Ok,
+    /// A status of 400 or more, other than 429, or an unexpected one below.
+    HttpError,
+    /// Status 429.
+    RateLimited,
+    /// The provider reported an error inside a response of status 200.
+    StreamError,
+    /// Closed without the protocol's terminator.
+    Truncated,
+    /// Broken SSE, JSON or protocol.
+    Malformed,
+    /// No connection within the limit.
+    TimeoutConnect,
+    /// No token within the limit.
+    TimeoutFirstToken,
+    /// A silence longer than the limit.
+    TimeoutIdle,
+    /// Not complete within the limit.
+    TimeoutTotal,
+    /// The connection could not be made: refused, unresolved, or TLS failed.
+    ConnectFailed,
+    /// An established connection broke.
+    Reset,
+    /// Came due and was not sent: `max_in_flight` was reached, or the budget was used up.
+    Dropped,
+    /// Cut by the harness when the run ended.
+    Cut,
+    /// The workload hung up on purpose.
+    Cancelled,
+}
+
+/// The groups of outcomes that add up to the planned requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeGroup {
+    /// Succeeded.
+    Ok,
+    /// Failed; counts as over every latency limit.
+    Failed,
+    /// Never sent.
+    Dropped,
+    /// Censored by the harness.
+    Cut,
+    /// Cancelled on purpose.
+    Cancelled,
+}
+
+impl Outcome {
+    /// Every outcome, in the order in which reports list them.
+    pub const ALL: [Self; 15] = [
+        Self::Ok,
+        Self::HttpError,
+        Self::RateLimited,
+        Self::StreamError,
+        Self::Truncated,
+        Self::Malformed,
+        Self::TimeoutConnect,
+        Self::TimeoutFirstToken,
+        Self::TimeoutIdle,
+        Self::TimeoutTotal,
+        Self::ConnectFailed,
+        Self::Reset,
+        Self::Dropped,
+        Self::Cut,
+        Self::Cancelled,
+    ];
+
+    /// The name in facts, reports and gates.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::HttpError => "http_error",
+            Self::RateLimited => "rate_limited",
+            Self::StreamError => "stream_error",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::TimeoutConnect => "timeout_connect",
+            Self::TimeoutFirstToken => "timeout_first_token",
+            Self::TimeoutIdle => "timeout_idle",
+            Self::TimeoutTotal => "timeout_total",
+            Self::ConnectFailed => "connect_failed",
+            Self::Reset => "reset",
+            Self::Dropped => "dropped",
+            Self::Cut => "cut",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The group that this outcome is counted in.
+    pub const fn group(self) -> OutcomeGroup {
+        match self {
+            Self::Ok => OutcomeGroup::Ok,
+            Self::Dropped => OutcomeGroup::Dropped,
+            Self::Cut => OutcomeGroup::Cut,
+            Self::Cancelled => OutcomeGroup::Cancelled,
+            Self::HttpError
+            | Self::RateLimited
+            | Self::StreamError
+            | Self::Truncated
+            | Self::Malformed
+            | Self::TimeoutConnect
+            | Self::TimeoutFirstToken
+            | Self::TimeoutIdle
+            | Self::TimeoutTotal
+            | Self::ConnectFailed
+            | Self::Reset => OutcomeGroup::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One attempt. The identity is known when it comes due; everything from `sent_ns` on fills in as
+/// it happens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// 32 hex digits: the nonce in the prompt and the `traceparent`'s trace id. Attempts of one
+    /// request share it.
+    pub trace_id: String,
+    /// 0 for the first attempt, 1 for its first retry.
+    pub attempt: u32,
+    /// Part of the run.
+    pub phase: Phase,
+    /// Number of the session in the planned load of its phase.
+    pub session: u64,
+    /// Turn of the session, from 0.
+    pub turn: u32,
+    /// Where it was sent.
+    pub endpoint: Endpoint,
+    /// The kind of work.
+    pub class: Class,
+    /// Whether a stream was asked for.
+    pub streaming: bool,
+    /// The model asked for.
+    pub requested_model: String,
+    /// The estimated input tokens of the prompt.
+    pub planned_input: u64,
+    /// The output limit asked for, in tokens.
+    pub output_limit: Option<u64>,
+    /// Requests in flight at this endpoint, this one included, when it was sent.
+    pub in_flight: Option<u32>,
+    /// UTC time of sending, RFC 3339 with microseconds.
+    pub sent_utc: Option<String>,
+    /// Planned send time; open loop only.
+    pub due: Option<Offset>,
+    /// Just before the transport was asked to send.
+    pub sent: Option<Offset>,
+    /// Whether a new connection was made while this request waited for its first byte, so that
+    /// its latency holds a connect.
+    pub connected: bool,
+
+    /// How it ended.
+    pub outcome: Outcome,
+    /// HTTP status, once there was one.
+    pub status: Option<u16>,
+    /// What went wrong, in one line without secrets.
+    pub error: Option<String>,
+    /// The provider's id of the response (in its body).
+    pub response_id: Option<String>,
+    /// The provider's or gateway's id of the request (`x-request-id`, `request-id`).
+    pub request_id: Option<String>,
+    /// The model that the response names.
+    pub served_model: Option<String>,
+
+    /// First byte of the body.
+    pub first_byte: Option<Offset>,
+    /// First event of class R, V, A or G of a stream.
+    pub first_token: Option<Offset>,
+    /// First event of class R of a stream.
+    pub first_reasoning: Option<Offset>,
+    /// First event of class V of a stream.
+    pub first_visible: Option<Offset>,
+    /// Last event of class R, V, A or G of a stream.
+    pub last_token: Option<Offset>,
+    /// The protocol's terminator, or the end of a whole body.
+    pub terminator: Option<Offset>,
+    /// When the harness was done with it: drained to the end, failed or cut.
+    pub ended: Option<Offset>,
+
+    /// Counts of what arrived.
+    pub counts: Counts,
+    /// The first usage, as received.
+    pub first_usage: Usage,
+    /// The last usage, as received: each count's last non-null value.
+    pub last_usage: Usage,
+    /// Each cost surface that held a number, and its digits.
+    pub costs: Vec<(String, String)>,
+    /// SHA-256 of the visible text, first 16 hex digits; `None` without text.
+    pub text_sha256: Option<String>,
+    /// SHA-256 of the reasoning, first 16 hex digits; `None` without reasoning.
+    pub reasoning_sha256: Option<String>,
+    /// The stop reason as received.
+    pub finish: Option<String>,
+    /// Oddities by name, and how often.
+    pub oddities: Vec<(String, u64)>,
+}
+
+impl Record {
+    /// An attempt of which only the identity is known: nothing has happened to it yet.
+    pub fn new(trace_id: String, phase: Phase, endpoint: Endpoint, class: Class) -> Self {
+        Self {
+            trace_id,
+            attempt: 0,
+            phase,
+            session: 0,
+            turn: 0,
+            endpoint,
+            class,
+            streaming: false,
+            requested_model: String::new(),
+            planned_input: 0,
+            output_limit: None,
+            in_flight: None,
+            sent_utc: None,
+            due: None,
+            sent: None,
+            connected: false,
+            outcome: Outcome::Dropped,
+            status: None,
+            error: None,
+            response_id: None,
+            request_id: None,
+            served_model: None,
+            first_byte: None,
+            first_token: None,
+            first_reasoning: None,
+            first_visible: None,
+            last_token: None,
+            terminator: None,
+            ended: None,
+            counts: Counts::default(),
+            first_usage: Usage::default(),
+            last_usage: Usage::default(),
+            costs: Vec::new(),
+            text_sha256: None,
+            reasoning_sha256: None,
+            finish: None,
+            oddities: Vec::new(),
+        }
+    }
+}
+
+/// What arrived in one attempt's body, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Body bytes.
+    pub bytes: u64,
+    /// Body frames handed over by the transport.
+    pub frames: u64,
+    /// Events of the wire.
+    pub events: u64,
+    /// Events with a token in them (classes R, V, A, G).
+    pub token_events: u64,
+    /// Batches that token-bearing events came in: frames that were ready without a wait share one.
+    pub token_batches: u64,
+    /// Events of class R.
+    pub reasoning_events: u64,
+    /// Events of class V.
+    pub visible_events: u64,
+    /// Events of class A or G.
+    pub call_events: u64,
+    /// Token-bearing events inside the measured window, whatever the phase of the request.
+    pub window_token_events: u64,
+    /// Gaps between successive token-bearing events.
+    pub gap_count: u64,
+    /// Their sum, in ns.
+    pub gap_sum_ns: u64,
+    /// The shortest, in ns; 0 without gaps.
+    pub gap_min_ns: u64,
+    /// The longest, in ns; 0 without gaps.
+    pub gap_max_ns: u64,
+    /// The longest silence between any two frames after the first, in ns.
+    pub silence_max_ns: u64,
+    /// Tool calls announced.
+    pub calls: u32,
+    /// Tool calls whose arguments are one complete JSON object.
+    pub calls_valid: u32,
+}
+
+/// One tool call: the row of `calls.csv`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// Of the request that it belongs to.
+    pub trace_id: String,
+    /// Attempt of that request.
+    pub attempt: u32,
+    /// Part of the run.
+    pub phase: Phase,
+    /// Where the request was sent.
+    pub endpoint: Endpoint,
+    /// How the request ended.
+    pub outcome: Outcome,
+    /// When the request was sent.
+    pub sent_ns: Option<Offset>,
+    /// Position of the call in the response, from 0.
+    pub index: u32,
+    /// The provider's id of the call.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// Whether the request offered a tool of this name.
+    pub offered: bool,
+    /// Bytes of its arguments.
+    pub argument_bytes: u64,
+    /// Whether the arguments are one complete JSON object.
+    pub valid_json: bool,
+    /// First 16 hex digits of the SHA-256 of the arguments.
+    pub arguments_sha256: String,
+    /// When the call was announced.
+    pub announced_ns: Option<Offset>,
+    /// When its arguments were complete (`time_to_tool_call` ends here); streams only.
+    pub complete_ns: Option<Offset>,
+}
+
+/// One second of one worker: the row of `health.csv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// End of the interval.
+    pub at_ns: Offset,
+    /// Length of the interval, in ns.
+    pub interval_ns: u64,
+    /// The worker, from 0.
+    pub worker: u32,
+    /// CPU time of the worker's thread in the interval, in ns.
+    pub cpu_ns: u64,
+    /// The latest that its heartbeat came, in ns.
+    pub lag_max_ns: u64,
+    /// Heartbeats that came more than 50 ms late.
+    pub stalls: u64,
+    /// By how much these were late, together, in ns.
+    pub stalled_ns: u64,
+    /// Requests in flight at the end of the interval.
+    pub in_flight: u32,
+}

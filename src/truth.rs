@@ -1,0 +1,58 @@
+//! What an upstream's journal says was really sent: the row of `truth.csv`.
+//!
+//! Only an upstream that writes down the truth has one (the offline upstream, also behind a real
+//! gateway). It is joined to records by the nonce and is the independent count that token
+//! verification rests on. One request may have several entries: a gateway that retries.
+
+use serde::{Deserialize, Serialize};
+
+/// One request as the upstream saw it. Token counts in the inclusive accounting: `input` holds
+/// cached tokens, `output` holds reasoning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truth {
+    /// The nonce found in the prompt: the record's `trace_id`.
+    pub nonce: String,
+    /// Endpoint of the upstream that was called (a gateway may translate).
+    pub endpoint: String,
+    /// The model that the upstream was asked for.
+    pub model: String,
+    /// Whether the upstream was asked for a stream.
+    pub stream: bool,
+    /// Status that it answered.
+    pub status: u16,
+    /// From the request's receipt to the first body frame handed over.
+    pub first_write_ns: Option<u64>,
+    /// From the request's receipt to the first frame with a token handed over.
+    pub first_token_write_ns: Option<u64>,
+    /// From the request's receipt to the last frame handed over.
+    pub last_write_ns: Option<u64>,
+    /// Events with a token in them.
+    pub token_events: u64,
+    /// All input tokens.
+    pub input: Option<u64>,
+    /// Input tokens read from a cache.
+    pub cache_read: Option<u64>,
+    /// Input tokens written to a cache.
+    pub cache_write: Option<u64>,
+    /// All output tokens.
+    pub output: Option<u64>,
+    /// Output tokens that are reasoning.
+    pub reasoning: Option<u64>,
+    /// The true cost, in digits.
+    pub cost: Option<String>,
+    /// Tool calls in the answer.
+    pub tool_calls: u64,
+    /// SHA-256 of the answer's visible text, first 16 hex digits; `None` without text, or where
+    /// the journal does not say.
+    #[serde(default)]
+    pub text_sha256: Option<String>,
+    /// The same of its reasoning.
+    #[serde(default)]
+    pub reasoning_sha256: Option<String>,
+    /// Its stop reason.
+    pub finish: Option<String>,
+    /// The fault that was planted, if any.
+    pub fault: Option<String>,
+    /// Whether every frame was handed over.
+    pub completed: bool,
+}

@@ -1,0 +1,134 @@
+//! Token counts as a provider reports them, and what they mean on either endpoint.
+//!
+//! The two protocols count input differently (`OpenAI`: the whole, with cached tokens as a
+//! subset; Anthropic: disjoint parts). [`Usage`] keeps the numbers *as received*; the methods
+//! that take an [`Endpoint`] give them one meaning. Missing is not zero.
+
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::Endpoint;
+
+/// Token counts of one response, as received. `None` means that it was not reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// `prompt_tokens` (cached ones included) or `input_tokens` (cached ones apart).
+    pub input: Option<u64>,
+    /// `prompt_tokens_details.cached_tokens` or `cache_read_input_tokens`.
+    pub cache_read: Option<u64>,
+    /// `cache_creation_input_tokens`, of every lifetime.
+    pub cache_write: Option<u64>,
+    /// The part of `cache_write` that is kept for an hour
+    /// (`cache_creation.ephemeral_1h_input_tokens`).
+    pub cache_write_1h: Option<u64>,
+    /// `completion_tokens` or `output_tokens`, reasoning included.
+    pub output: Option<u64>,
+    /// `completion_tokens_details.reasoning_tokens`; a subset of `output`.
+    pub reasoning: Option<u64>,
+    /// `total_tokens`.
+    pub total: Option<u64>,
+}
+
+impl Usage {
+    /// Whether nothing at all was reported.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// All input tokens, cached ones included, on either endpoint.
+    pub fn total_input(&self, endpoint: Endpoint) -> Option<u64> {
+        let input = self.input?;
+        Some(match endpoint {
+            Endpoint::OpenAi => input,
+            Endpoint::Anthropic => {
+                // A count beyond reason stays beyond reason; it must not wrap into a plausible one.
+                input
+                    .saturating_add(self.cache_read.unwrap_or(0))
+                    .saturating_add(self.cache_write.unwrap_or(0))
+            }
+        })
+    }
+
+    /// Input tokens that were neither read from nor written to a cache. `None` where input is
+    /// unknown, or where more tokens are said to be cached than there are.
+    pub fn uncached_input(&self, endpoint: Endpoint) -> Option<u64> {
+        let input = self.input?;
+        match endpoint {
+            Endpoint::OpenAi => input
+                .checked_sub(self.cache_read.unwrap_or(0))?
+                .checked_sub(self.cache_write.unwrap_or(0)),
+            Endpoint::Anthropic => Some(input),
+        }
+    }
+
+    /// Takes over every count that `later` reports. Both protocols' later numbers replace
+    /// earlier ones (they are cumulative), so nothing is ever added.
+    pub fn overwrite(&mut self, later: &Self) {
+        fn take(slot: &mut Option<u64>, later: Option<u64>) {
+            if later.is_some() {
+                *slot = later;
+            }
+        }
+        take(&mut self.input, later.input);
+        take(&mut self.cache_read, later.cache_read);
+        take(&mut self.cache_write, later.cache_write);
+        take(&mut self.cache_write_1h, later.cache_write_1h);
+        take(&mut self.output, later.output);
+        take(&mut self.reasoning, later.reasoning);
+        take(&mut self.total, later.total);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_tokens_are_a_subset_at_openai_and_apart_at_anthropic() {
+        let openai = Usage {
+            input: Some(100),
+            cache_read: Some(75),
+            ..Usage::default()
+        };
+        assert_eq!(openai.total_input(Endpoint::OpenAi), Some(100));
+        assert_eq!(openai.uncached_input(Endpoint::OpenAi), Some(25));
+
+        let anthropic = Usage {
+            input: Some(25),
+            cache_read: Some(75),
+            ..Usage::default()
+        };
+        assert_eq!(anthropic.total_input(Endpoint::Anthropic), Some(100));
+        assert_eq!(anthropic.uncached_input(Endpoint::Anthropic), Some(25));
+    }
+
+    #[test]
+    fn more_cached_than_read_is_unknown_not_negative() {
+        let broken = Usage {
+            input: Some(10),
+            cache_read: Some(75),
+            ..Usage::default()
+        };
+        assert_eq!(broken.uncached_input(Endpoint::OpenAi), None);
+    }
+
+    #[test]
+    fn later_counts_replace_and_silence_keeps() {
+        let mut usage = Usage {
+            input: Some(20),
+            output: Some(1),
+            ..Usage::default()
+        };
+        usage.overwrite(&Usage {
+            output: Some(8),
+            ..Usage::default()
+        });
+        assert_eq!(
+            usage,
+            Usage {
+                input: Some(20),
+                output: Some(8),
+                ..Usage::default()
+            }
+        );
+    }
+}
