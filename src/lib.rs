@@ -24,3 +24,5 @@ pub mod prompt;
 pub mod record;
 pub mod surface;
 pub mod truth;
+
+pub mod protocol;
