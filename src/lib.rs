@@ -25,4 +25,5 @@ pub mod record;
 pub mod surface;
 pub mod truth;
 
+pub mod billing;
 pub mod protocol;

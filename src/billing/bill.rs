@@ -1,0 +1,636 @@
+//! The bill: what the attempts of a run add up to.
+//!
+//! In: a price table and records, in any order. Out: per endpoint the sums, the coverage, the
+//! statuses, the findings and the worst requests. Bills merge by addition, and their memory does
+//! not grow with the run.
+
+use std::collections::BTreeMap;
+
+use crate::endpoint::Endpoint;
+use crate::money::{Currency, Money, MoneyError};
+use crate::record::{Phase, Record};
+
+use super::finding::{Code, Finding, Findings, Key, Scope, Sums, Tally, key};
+use super::policy::{Charge, charge};
+use super::prices::PriceTable;
+use super::reconcile::{Judged, Judgement, Status, judge};
+
+/// How many requests an endpoint's list of the worst holds.
+pub const WORST_MAX: usize = 5;
+
+/// A share as the whole numbers that it is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// Billable attempts with both a predicted and a recorded cost.
+    pub both: u64,
+    /// Billable attempts; at least one.
+    pub billable: u64,
+}
+
+impl Coverage {
+    /// Whether no billable attempt is left out.
+    pub const fn is_full(self) -> bool {
+        self.both == self.billable
+    }
+}
+
+/// The bill of one endpoint. Sums are `None` where no attempt has the number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointBill {
+    /// Currency of every amount.
+    pub currency: Currency,
+    /// Attempts judged: what the statuses add up to.
+    pub attempts: u64,
+    /// Sum over all attempts with a predicted cost.
+    pub predicted: Option<Money>,
+    /// Sum over all attempts with a recorded cost.
+    pub recorded: Option<Money>,
+    /// Sum of recorded minus predicted, over attempts with both.
+    pub delta: Option<Money>,
+    /// The same with every difference counted as positive.
+    pub delta_abs: Option<Money>,
+    /// Share of the billable attempts with both; `None` without billable attempts.
+    pub coverage: Option<Coverage>,
+    /// Every status and how many attempts it has.
+    pub statuses: [(Status, u64); 8],
+    /// What was found, the gravest first.
+    pub findings: Vec<Finding>,
+    /// The attempts that are furthest off, the worst first.
+    pub worst: Vec<Worst>,
+}
+
+/// An attempt whose recorded cost is off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worst {
+    /// Trace id of its request.
+    pub trace_id: String,
+    /// Which attempt of it.
+    pub attempt: u32,
+    /// The model asked for.
+    pub model: String,
+    /// What it should have cost.
+    pub predicted: Money,
+    /// What is recorded.
+    pub recorded: Money,
+    /// Recorded minus predicted.
+    pub delta: Money,
+}
+
+/// What the gateway was paid, as far as is known, over every phase of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// The sum of the recorded costs; where none is recorded, of the predicted ones.
+    pub amount: Money,
+    /// Attempts that may have cost something and have neither.
+    pub unknown: u64,
+}
+
+/// The bill of a run, as a fold over its records.
+#[derive(Clone, Debug)]
+pub struct Bill<'t> {
+    table: &'t PriceTable,
+    accounts: BTreeMap<Endpoint, Account>,
+    findings: Findings<Amounts>,
+    spent: Spent,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Account {
+    attempts: u64,
+    predicted: Option<Money>,
+    recorded: Option<Money>,
+    delta: Option<Money>,
+    delta_abs: Option<Money>,
+    both: u64,
+    billable: u64,
+    statuses: BTreeMap<Status, u64>,
+    worst: Vec<(Key, Worst)>,
+}
+
+/// What a finding on costs sums up.
+#[derive(Clone, Debug, Default)]
+struct Amounts {
+    predicted: Option<Money>,
+    recorded: Option<Money>,
+    /// At the served model's price.
+    served: Option<Money>,
+    over: Money,
+    over_count: u64,
+    under: Money,
+    under_count: u64,
+}
+
+impl<'t> Bill<'t> {
+    /// An empty bill at the prices of `table`.
+    pub fn new(table: &'t PriceTable) -> Self {
+        Self {
+            table,
+            accounts: BTreeMap::new(),
+            findings: Findings::default(),
+            spent: Spent::default(),
+        }
+    }
+
+    /// Judges `record` and takes it up. Attempts outside the measured phase count in what was spent
+    /// only. The error is a sum beyond what an amount can be; the bill is then of no use.
+    pub fn add(&mut self, record: &Record) -> Result<Judged, MoneyError> {
+        let Judgement {
+            judged,
+            observations,
+            served,
+        } = judge(self.table, record)?;
+        let recorded = judged.recorded.as_ref().map(|r| r.amount);
+        match recorded.or(judged.predicted) {
+            Some(amount) => self.spent.amount = self.spent.amount.checked_add(amount)?,
+            None => self.spent.unknown += 1,
+        }
+        if record.phase != Phase::Measured {
+            return Ok(judged);
+        }
+
+        let account = self.accounts.entry(record.endpoint).or_default();
+        account.attempts += 1;
+        *account.statuses.entry(judged.status).or_default() += 1;
+        add(&mut account.predicted, judged.predicted)?;
+        add(&mut account.recorded, recorded)?;
+        add(&mut account.delta, judged.delta)?;
+        add(&mut account.delta_abs, judged.delta.map(Money::abs))?;
+        if charge(record) == Charge::AtUsage {
+            account.billable += 1;
+            account.both += u64::from(judged.delta.is_some());
+        }
+        if let (Some(predicted), Some(recorded), Some(delta)) =
+            (judged.predicted, recorded, judged.delta)
+            && judged.status == Status::Mismatched
+        {
+            let worst = Worst {
+                trace_id: record.trace_id.clone(),
+                attempt: record.attempt,
+                model: record.requested_model.clone(),
+                predicted,
+                recorded,
+                delta,
+            };
+            account.take_worst([(key(record), worst)]);
+        }
+
+        self.findings.saw(&Scope::of(record));
+        let sums = Amounts::of(&judged, served);
+        for (code, words) in observations {
+            self.findings.found(code, record, &sums, words)?;
+        }
+        Ok(judged)
+    }
+
+    /// Adds the attempts of `other`, a bill at the same prices.
+    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
+        assert_eq!(
+            self.table.bytes(),
+            other.table.bytes(),
+            "bills at different prices do not add up"
+        );
+        for (endpoint, theirs) in &other.accounts {
+            self.accounts.entry(*endpoint).or_default().merge(theirs)?;
+        }
+        self.findings.merge(&other.findings)?;
+        self.spent.amount = self.spent.amount.checked_add(other.spent.amount)?;
+        self.spent.unknown += other.spent.unknown;
+        Ok(())
+    }
+
+    /// The bill of `endpoint`; `None` if nothing was measured there.
+    pub fn endpoint(&self, endpoint: Endpoint) -> Option<EndpointBill> {
+        let account = self.accounts.get(&endpoint)?;
+        let words = |code, scope: &Scope, tally: &Tally<Amounts>, of| {
+            message(self.table, code, scope, tally, of)
+        };
+        Some(EndpointBill {
+            currency: self.table.currency(),
+            attempts: account.attempts,
+            predicted: account.predicted,
+            recorded: account.recorded,
+            delta: account.delta,
+            delta_abs: account.delta_abs,
+            coverage: (account.billable > 0).then_some(Coverage {
+                both: account.both,
+                billable: account.billable,
+            }),
+            statuses: Status::ALL.map(|s| (s, account.statuses.get(&s).copied().unwrap_or(0))),
+            findings: self.findings.at(endpoint, words),
+            worst: account.worst.iter().map(|(_, w)| w.clone()).collect(),
+        })
+    }
+
+    /// What was spent over all phases, warm-up and preflight included.
+    pub const fn spent_total(&self) -> Spent {
+        self.spent
+    }
+}
+
+impl Account {
+    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
+        self.attempts += other.attempts;
+        add(&mut self.predicted, other.predicted)?;
+        add(&mut self.recorded, other.recorded)?;
+        add(&mut self.delta, other.delta)?;
+        add(&mut self.delta_abs, other.delta_abs)?;
+        self.both += other.both;
+        self.billable += other.billable;
+        for (status, n) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += n;
+        }
+        self.take_worst(other.worst.iter().cloned());
+        Ok(())
+    }
+
+    fn take_worst(&mut self, more: impl IntoIterator<Item = (Key, Worst)>) {
+        self.worst.extend(more);
+        self.worst
+            .sort_by(|(ka, a), (kb, b)| b.delta.abs().cmp(&a.delta.abs()).then_with(|| ka.cmp(kb)));
+        self.worst.truncate(WORST_MAX);
+    }
+}
+
+impl Amounts {
+    fn of(judged: &Judged, served: Option<Money>) -> Self {
+        // The difference as it is, noise included: the judged delta leaves that out.
+        let recorded = judged.recorded.as_ref().map(|r| r.amount);
+        let raw = recorded
+            .zip(judged.predicted)
+            .and_then(|(r, p)| r.checked_sub(p).ok());
+        let delta = raw.unwrap_or_default();
+        let nothing = Money::ZERO;
+        Self {
+            predicted: judged.predicted,
+            recorded,
+            served,
+            over: delta.max(nothing),
+            over_count: u64::from(delta > nothing),
+            under: delta.min(nothing).abs(),
+            under_count: u64::from(delta < nothing),
+        }
+    }
+}
+
+impl Sums for Amounts {
+    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
+        add(&mut self.predicted, other.predicted)?;
+        add(&mut self.recorded, other.recorded)?;
+        add(&mut self.served, other.served)?;
+        self.over = self.over.checked_add(other.over)?;
+        self.over_count += other.over_count;
+        self.under = self.under.checked_add(other.under)?;
+        self.under_count += other.under_count;
+        Ok(())
+    }
+}
+
+fn add(sum: &mut Option<Money>, amount: Option<Money>) -> Result<(), MoneyError> {
+    if let Some(amount) = amount {
+        *sum = Some(sum.unwrap_or_default().checked_add(amount)?);
+    }
+    Ok(())
+}
+
+/// A finding in plain words, with sums and direction.
+fn message(
+    table: &PriceTable,
+    code: Code,
+    scope: &Scope,
+    tally: &Tally<Amounts>,
+    of: u64,
+) -> String {
+    let sums = &tally.sums;
+    let show = |amount: Money| amount.display(table.currency()).to_string();
+    let sum = |amount: Option<Money>| show(amount.unwrap_or_default());
+    let on = format!("{} of {of} attempts", tally.count);
+    let (predicted, recorded) = (sum(sums.predicted), sum(sums.recorded));
+    let (over, under) = (show(sums.over), show(sums.under));
+    let words = tally.words();
+    match code {
+        Code::CostMismatch => {
+            let off = match (sums.over_count, sums.under_count) {
+                (_, 0) => format!("{over} too much"),
+                (0, _) => format!("{under} too little"),
+                (a, b) => format!("{over} too much on {a} and {under} too little on {b}"),
+            };
+            format!("recorded {recorded} for {predicted} predicted, {off}, on {on}")
+        }
+        Code::ErrorBilled => {
+            format!("recorded {recorded} for {on} that were refused or never sent")
+        }
+        Code::CostNotRecorded => {
+            format!("no cost recorded on {on}, for which {predicted} is predicted")
+        }
+        Code::CostUnreadable => format!("a cost that is no amount on {on}: {words}"),
+        Code::UsageMissing => match sums.recorded {
+            Some(_) => format!("no usage on {on}, for which {recorded} is recorded"),
+            None => format!("no usage and no cost on {on}: they may have been charged"),
+        },
+        Code::Unpriced => match sums.recorded {
+            Some(_) => format!("{words}: {on}, for which {recorded} is recorded"),
+            None => format!("{words}: {on}"),
+        },
+        Code::ModelAlias => format!(
+            "`{}` was answered by `{words}` on {on}: {predicted} at the price of the model asked for, {} at that of the one that answered",
+            scope.model,
+            sum(sums.served)
+        ),
+        Code::SurfaceDisagree => format!("{words}; the first stands. So on {on}"),
+        Code::FloatNoise => format!(
+            "recorded as predicted but for a float's noise on {on}: {over} too much and {under} too little in all"
+        ),
+        Code::RoundingDeclared => format!(
+            "recorded as predicted after the declared rounding on {on}: {over} too much and {under} too little in all"
+        ),
+        Code::UsageInconsistent => format!("the usage contradicts itself on {on}: {words}"),
+        Code::CostNotTrue
+        | Code::UsageNotTrue
+        | Code::ToolCallsLost
+        | Code::ToolCallsExtra
+        | Code::TextNotTrue
+        | Code::ReasoningNotTrue
+        | Code::TruthMissing
+        | Code::UpstreamRetried
+        | Code::StreamDowngraded => unreachable!("{} is found against the truth", code.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Severity;
+    use super::super::testing::{money, record, usage};
+    use super::*;
+    use crate::record::Outcome;
+    use crate::usage::Usage;
+    use proptest::prelude::*;
+
+    fn table() -> PriceTable {
+        PriceTable::builtin("builtin:keeprouter").expect("built in")
+    }
+
+    /// Session `n`: 1,000 in and 500 out of magistral-small-latest, recorded in `digits` (empty for
+    /// none): $0.00125.
+    fn attempt(n: u64, digits: &str) -> Record {
+        let costs =
+            (!digits.is_empty()).then(|| ("stream:/usage/cost".to_owned(), digits.to_owned()));
+        Record {
+            trace_id: format!("{n:032x}"),
+            session: n,
+            costs: costs.into_iter().collect(),
+            ..record("magistral-small-latest", usage(1000, 500))
+        }
+    }
+
+    fn bill<'t>(table: &'t PriceTable, records: &[Record]) -> Bill<'t> {
+        let mut bill = Bill::new(table);
+        for record in records {
+            bill.add(record).expect("small");
+        }
+        bill
+    }
+
+    fn openai(bill: &Bill<'_>) -> EndpointBill {
+        bill.endpoint(Endpoint::OpenAi).expect("measured")
+    }
+
+    fn lines(bill: &EndpointBill) -> Vec<String> {
+        let line = |f: &Finding| format!("{} {}", f.code.name(), f.message);
+        bill.findings.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_bill_that_is_right_has_nothing_to_say() {
+        let table = table();
+        let bill = openai(&bill(
+            &table,
+            &[attempt(0, "0.00125"), attempt(1, "1.25e-3")],
+        ));
+        assert_eq!(bill.predicted, Some(money("0.0025")));
+        assert_eq!(bill.recorded, Some(money("0.0025")));
+        assert_eq!(
+            (bill.delta, bill.delta_abs),
+            (Some(Money::ZERO), Some(Money::ZERO))
+        );
+        assert!(bill.coverage.expect("billable").is_full());
+        assert_eq!(bill.statuses[0], (Status::Matched, 2));
+        assert!(bill.findings.is_empty() && bill.worst.is_empty());
+    }
+
+    #[test]
+    fn over_and_undercharges_do_not_cancel() {
+        let table = table();
+        let records = [
+            attempt(0, "0.00225"),
+            attempt(1, "0.00025"),
+            attempt(2, "0.00125"),
+            attempt(3, ""),
+        ];
+        let bill = openai(&bill(&table, &records));
+        assert_eq!(bill.predicted, Some(money("0.005")));
+        assert_eq!(bill.recorded, Some(money("0.00375")));
+        assert_eq!(bill.delta, Some(Money::ZERO));
+        assert_eq!(bill.delta_abs, Some(money("0.002")));
+        assert_eq!(
+            bill.coverage,
+            Some(Coverage {
+                both: 3,
+                billable: 4
+            })
+        );
+        assert_eq!(
+            lines(&bill),
+            [
+                "COST_MISMATCH recorded $0.0025 for $0.0025 predicted, $0.001 too much on 1 and $0.001 too little on 1, on 2 of 4 attempts",
+                "COST_NOT_RECORDED no cost recorded on 1 of 4 attempts, for which $0.00125 is predicted",
+            ]
+        );
+        assert_eq!(bill.findings[0].severity, Severity::Wrong);
+        assert_eq!(
+            bill.findings[0].examples,
+            [format!("{:032x}", 0), format!("{:032x}", 1)]
+        );
+        assert_eq!(bill.findings[1].severity, Severity::Unknown);
+        let worst: Vec<_> = bill.worst.iter().map(|w| w.delta).collect();
+        assert_eq!(worst, [money("0.001"), money("-0.001")]);
+    }
+
+    #[test]
+    fn every_finding_is_put_into_words() {
+        let table = table();
+        let surface = |s: &str, d: &str| (s.to_owned(), d.to_owned());
+        let records = [
+            attempt(0, "0.0012500000000000002"),
+            Record {
+                outcome: Outcome::RateLimited,
+                last_usage: Usage::default(),
+                ..attempt(1, "0.1")
+            },
+            Record {
+                last_usage: Usage::default(),
+                ..attempt(2, "0.2")
+            },
+            Record {
+                outcome: Outcome::Cut,
+                last_usage: Usage::default(),
+                ..attempt(3, "")
+            },
+            Record {
+                served_model: Some("magistral-medium-latest".to_owned()),
+                ..attempt(4, "0.00125")
+            },
+            Record {
+                costs: vec![surface("stream:/a", "0.00125"), surface("stream:/b", "7")],
+                ..attempt(5, "")
+            },
+            Record {
+                last_usage: Usage {
+                    total: Some(8),
+                    ..usage(1000, 500)
+                },
+                ..attempt(6, "0.00125")
+            },
+            attempt(7, "1-2"),
+            Record {
+                requested_model: "codestral-late".to_owned(),
+                ..attempt(8, "0.3")
+            },
+            Record {
+                last_usage: Usage {
+                    cache_read: Some(1),
+                    ..usage(1000, 500)
+                },
+                ..attempt(9, "0.4")
+            },
+        ];
+        let bill = openai(&bill(&table, &records));
+        insta::assert_snapshot!(lines(&bill).join("\n"), @r"
+        ERROR_BILLED recorded $0.1 for 1 of 9 attempts that were refused or never sent
+        USAGE_INCONSISTENT the usage contradicts itself on 1 of 9 attempts: a total of 8 tokens for 1000 in and 500 out
+        SURFACE_DISAGREE `stream:/a` says 0.00125 and `stream:/b` says 7; the first stands. So on 1 of 9 attempts
+        COST_NOT_RECORDED no cost recorded on 1 of 9 attempts, for which $0.00125 is predicted
+        COST_UNREADABLE a cost that is no amount on 1 of 9 attempts: `stream:/usage/cost` says `1-2`
+        USAGE_MISSING no usage on 2 of 9 attempts, for which $0.2 is recorded
+        UNPRICED `codestral-late` has no price in builtin:keeprouter (did you mean `codestral-latest`?): 1 of 1 attempts, for which $0.3 is recorded
+        UNPRICED the price of tokens read from a cache is unknown; fill in the column `cache_read` on line 2 of builtin:keeprouter: 1 of 9 attempts, for which $0.4 is recorded
+        MODEL_ALIAS `magistral-small-latest` was answered by `magistral-medium-latest` on 1 of 9 attempts: $0.00125 at the price of the model asked for, $0.0045 at that of the one that answered
+        FLOAT_NOISE recorded as predicted but for a float's noise on 1 of 9 attempts: $0.0000000000000000002 too much and $0 too little in all
+        ");
+        assert_eq!(
+            bill.statuses.iter().map(|(_, n)| n).sum::<u64>(),
+            bill.attempts
+        );
+        assert_eq!(
+            bill.coverage,
+            Some(Coverage {
+                both: 4,
+                billable: 9
+            })
+        );
+    }
+
+    #[test]
+    fn sums_without_numbers_are_unknown_not_zero() {
+        let table = table();
+        let cut = Record {
+            outcome: Outcome::Cut,
+            last_usage: Usage::default(),
+            ..attempt(0, "")
+        };
+        let bill = bill(&table, &[cut]);
+        let here = openai(&bill);
+        assert_eq!(
+            (here.predicted, here.recorded, here.delta),
+            (None, None, None)
+        );
+        assert_eq!(
+            bill.spent_total(),
+            Spent {
+                amount: Money::ZERO,
+                unknown: 1
+            }
+        );
+        assert!(bill.endpoint(Endpoint::Anthropic).is_none());
+        let dropped = Record {
+            outcome: Outcome::Dropped,
+            ..attempt(1, "")
+        };
+        let only_dropped = openai(&self::bill(&table, &[dropped]));
+        assert_eq!(only_dropped.coverage, None, "nothing was billable");
+    }
+
+    #[test]
+    fn other_phases_are_spent_and_not_billed() {
+        let table = table();
+        let in_phase = |phase, digits| Record {
+            phase,
+            ..attempt(0, digits)
+        };
+        let bill = bill(
+            &table,
+            &[
+                in_phase(Phase::Preflight, "0.5"),
+                in_phase(Phase::Warmup, ""),
+                in_phase(Phase::Measured, "0.00125"),
+            ],
+        );
+        assert_eq!(openai(&bill).attempts, 1);
+        assert_eq!(openai(&bill).recorded, Some(money("0.00125")));
+        assert_eq!(
+            bill.spent_total(),
+            Spent {
+                amount: money("0.5025"),
+                unknown: 0
+            }
+        );
+    }
+
+    #[test]
+    fn a_sum_beyond_an_amount_is_an_error() {
+        let table = table();
+        let mut bill = Bill::new(&table);
+        bill.add(&attempt(0, "1e10")).expect("fits");
+        assert_eq!(bill.add(&attempt(1, "1e10")), Err(MoneyError::Overflow));
+    }
+
+    proptest! {
+        /// However the records are dealt out to workers, their bills add up to the same.
+        #[test]
+        fn bills_merge_by_addition(
+            kinds in proptest::collection::vec((0_u8..8, 0_u8..3), 0..40),
+        ) {
+            let table = table();
+            let records: Vec<Record> = (0_u64..)
+                .zip(&kinds)
+                .map(|(n, (kind, _))| match kind {
+                    0 => attempt(n, ""),
+                    1 => attempt(n, "0.00125"),
+                    2 => attempt(n, "0.0013"),
+                    3 => Record { outcome: Outcome::HttpError, ..attempt(n, "0.1") },
+                    4 => Record { endpoint: Endpoint::Anthropic, ..attempt(n, "0.001") },
+                    5 => Record { phase: Phase::Warmup, ..attempt(n, "0.00125") },
+                    6 => Record { last_usage: Usage::default(), streaming: false, ..attempt(n, "") },
+                    _ => Record { requested_model: format!("m{}", n % 3), ..attempt(n, "5e-7") },
+                })
+                .collect();
+            let whole = bill(&table, &records);
+            let mut merged = Bill::new(&table);
+            for worker in 0..3 {
+                let share: Vec<Record> = records
+                    .iter()
+                    .zip(&kinds)
+                    .filter(|(_, (_, w))| *w == worker)
+                    .map(|(r, _)| r.clone())
+                    .collect();
+                merged.merge(&bill(&table, &share)).expect("small");
+            }
+            for endpoint in Endpoint::ALL {
+                prop_assert_eq!(merged.endpoint(endpoint), whole.endpoint(endpoint));
+                if let Some(bill) = whole.endpoint(endpoint) {
+                    prop_assert_eq!(bill.statuses.iter().map(|(_, n)| n).sum::<u64>(), bill.attempts);
+                }
+            }
+            prop_assert_eq!(merged.spent_total(), whole.spent_total());
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What a run should have cost, what the gateway says that it cost, and where the two differ.
+//!
+//! In: a price table ([`prices`]), the facts ([`Record`](crate::record::Record)s) and, where the
+//! upstream kept a journal, its [`Truth`](crate::truth::Truth). Out: a prediction from the usage
+//! ([`predict`]), the recorded cost that stands ([`recorded`]), one status for each attempt
+//! ([`reconcile`], under the rules of [`policy`]), what they add up to ([`bill`]), usage and
+//! texts held against the truth ([`verify`]), a price quoted beforehand ([`quote`]) and a hard limit on
+//! spending ([`budget`]).
+//!
+//! Everything is exact: no number here has ever been a float. Nothing here reads a file or a
+//! clock. Reconciling shows *that* costs differ, grouped so that a cause can be seen; it does not
+//! name the cause.
+
+pub mod bill;
+pub mod budget;
+pub mod finding;
+pub mod policy;
+pub mod predict;
+pub mod prices;
+pub mod quote;
+pub mod reconcile;
+pub mod recorded;
+pub mod verify;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,455 @@
+//! What a response should cost: its usage at a row's prices, exactly.
+//!
+//! In: one price row, one usage as received, the endpoint that says how to read it. Out: the exact
+//! total and its components, or why there is none.
+//!
+//! A part of the input or output that was not reported (cached, written, reasoning) counts as no
+//! tokens; a part that was reported and whose price is unknown makes the whole unpriced. Reasoning
+//! is a part of the output and priced as such unless the row prices it apart.
+
+use crate::endpoint::Endpoint;
+use crate::money::{Money, MoneyError};
+use crate::usage::Usage;
+
+use super::prices::PriceRow;
+
+/// The predicted cost of one response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prediction {
+    /// The exact sum of the components.
+    pub total: Money,
+    /// The total after the rounding that the row declares, if it declares one.
+    pub rounded: Option<Money>,
+    /// What the total is made of.
+    pub components: Components,
+}
+
+/// The parts of a predicted cost; they add up to the total.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Components {
+    /// Input that no cache had a part in.
+    pub input: Money,
+    /// Input read from a cache.
+    pub cache_read: Money,
+    /// Input written to a cache for five minutes.
+    pub cache_write_5m: Money,
+    /// Input written to a cache for an hour.
+    pub cache_write_1h: Money,
+    /// Output; without the reasoning where that is priced apart.
+    pub output: Money,
+    /// Reasoning, where it is priced apart.
+    pub reasoning: Money,
+    /// The price of a request.
+    pub request: Money,
+    /// The markup on all of the above.
+    pub markup: Money,
+}
+
+/// A kind of token that has a price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Input that no cache had a part in.
+    Input,
+    /// Input read from a cache.
+    CacheRead,
+    /// Input written to a cache for five minutes.
+    CacheWrite5m,
+    /// Input written to a cache for an hour.
+    CacheWrite1h,
+    /// Output.
+    Output,
+}
+
+/// Why a response has no predicted cost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unpredictable {
+    /// Input or output tokens were not reported.
+    #[error("the response reports no usage")]
+    NoUsage,
+    /// Tokens of this kind were used and the row does not say what one costs.
+    #[error("the price of {} is unknown; fill in the column `{}`", kind.name(), kind.column())]
+    Unpriced {
+        /// The kind.
+        kind: TokenKind,
+    },
+    /// A part is larger than its whole.
+    #[error("the usage contradicts itself: {part} {part_tokens} of {whole_tokens} {whole}")]
+    UsageInconsistent {
+        /// Name of the part.
+        part: &'static str,
+        /// Its tokens.
+        part_tokens: u64,
+        /// Name of the whole.
+        whole: &'static str,
+        /// Its tokens.
+        whole_tokens: u64,
+    },
+    /// The cost is beyond what an amount can be.
+    #[error(transparent)]
+    Overflow(#[from] MoneyError),
+}
+
+impl TokenKind {
+    /// The name in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input tokens",
+            Self::CacheRead => "tokens read from a cache",
+            Self::CacheWrite5m => "tokens written to a cache",
+            Self::CacheWrite1h => "tokens written to a cache for an hour",
+            Self::Output => "output tokens",
+        }
+    }
+
+    /// The price table's column.
+    pub const fn column(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::CacheRead => "cache_read",
+            Self::CacheWrite5m => "cache_write_5m",
+            Self::CacheWrite1h => "cache_write_1h",
+            Self::Output => "output",
+        }
+    }
+}
+
+/// The cost of `usage` at the prices of `row`.
+pub fn predict(
+    row: &PriceRow,
+    usage: &Usage,
+    endpoint: Endpoint,
+) -> Result<Prediction, Unpredictable> {
+    let (Some(input), Some(output)) = (usage.input, usage.output) else {
+        return Err(Unpredictable::NoUsage);
+    };
+    let cache_read = usage.cache_read.unwrap_or(0);
+    let cache_write = usage.cache_write.unwrap_or(0);
+    let hour = usage.cache_write_1h.unwrap_or(0);
+    let uncached = usage.uncached_input(endpoint).ok_or(inconsistent(
+        "cached",
+        cache_read.saturating_add(cache_write),
+        "input",
+        input,
+    ))?;
+    let five_minutes = cache_write.checked_sub(hour).ok_or(inconsistent(
+        "cache_write_1h",
+        hour,
+        "cache_write",
+        cache_write,
+    ))?;
+    let (output, reasoning) = match row.rates.reasoning {
+        None => (output, Money::ZERO),
+        Some(rate) => {
+            let reasoning = usage.reasoning.unwrap_or(0);
+            let rest = output.checked_sub(reasoning).ok_or(inconsistent(
+                "reasoning",
+                reasoning,
+                "output",
+                output,
+            ))?;
+            (rest, rate.checked_mul(reasoning)?)
+        }
+    };
+    let rates = &row.rates;
+    finish(
+        row,
+        Components {
+            input: cost(uncached, rates.input, TokenKind::Input)?,
+            cache_read: cost(cache_read, rates.cache_read, TokenKind::CacheRead)?,
+            cache_write_5m: cost(five_minutes, rates.cache_write_5m, TokenKind::CacheWrite5m)?,
+            cache_write_1h: cost(hour, rates.cache_write_1h, TokenKind::CacheWrite1h)?,
+            output: cost(output, rates.output, TokenKind::Output)?,
+            reasoning,
+            ..Components::default()
+        },
+    )
+}
+
+/// The most that a request of `input_tokens` and at most `output_limit` output tokens can cost:
+/// every token at the dearest known price that a token of its side can have, rounding included.
+/// A cache price that is unknown is taken to be no dearer than the known ones.
+pub fn worst_case(
+    row: &PriceRow,
+    input_tokens: u64,
+    output_limit: u64,
+) -> Result<Money, Unpredictable> {
+    let rates = &row.rates;
+    let known = |rate: Option<Money>, kind| rate.ok_or(Unpredictable::Unpriced { kind });
+    let caches = [rates.cache_read, rates.cache_write_5m, rates.cache_write_1h];
+    let input = caches
+        .into_iter()
+        .flatten()
+        .fold(known(rates.input, TokenKind::Input)?, Money::max);
+    let output = known(rates.output, TokenKind::Output)?.max(rates.reasoning.unwrap_or_default());
+    let worst = finish(
+        row,
+        Components {
+            input: input.checked_mul(input_tokens)?,
+            output: output.checked_mul(output_limit)?,
+            ..Components::default()
+        },
+    )?;
+    Ok(worst.total.max(worst.rounded.unwrap_or(worst.total)))
+}
+
+/// Adds what does not depend on tokens, and sums up.
+fn finish(row: &PriceRow, tokens: Components) -> Result<Prediction, Unpredictable> {
+    let request = row.per_request.unwrap_or_default();
+    let before_markup = [
+        tokens.input,
+        tokens.cache_read,
+        tokens.cache_write_5m,
+        tokens.cache_write_1h,
+        tokens.output,
+        tokens.reasoning,
+    ]
+    .into_iter()
+    .try_fold(request, Money::checked_add)?;
+    let markup = before_markup.checked_percent(row.markup_pct.unwrap_or_default())?;
+    let total = before_markup.checked_add(markup)?;
+    Ok(Prediction {
+        total,
+        rounded: row.rounding.map(|r| total.round(r.scale, r.mode)),
+        components: Components {
+            request,
+            markup,
+            ..tokens
+        },
+    })
+}
+
+fn cost(tokens: u64, rate: Option<Money>, kind: TokenKind) -> Result<Money, Unpredictable> {
+    match (tokens, rate) {
+        (0, _) => Ok(Money::ZERO),
+        (_, None) => Err(Unpredictable::Unpriced { kind }),
+        (_, Some(rate)) => Ok(rate.checked_mul(tokens)?),
+    }
+}
+
+const fn inconsistent(
+    part: &'static str,
+    part_tokens: u64,
+    whole: &'static str,
+    whole_tokens: u64,
+) -> Unpredictable {
+    Unpredictable::UsageInconsistent {
+        part,
+        part_tokens,
+        whole,
+        whole_tokens,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::prices::PriceTable;
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEAD: &str = "model,currency,per_tokens,input,output,cache_read,cache_write_5m,\
+                        cache_write_1h,reasoning,per_request,markup_pct,round_scale,round_mode,\
+                        round_stage";
+
+    fn row(cells: &str) -> PriceRow {
+        let csv = format!("{HEAD}\nm,USD,{cells}\n");
+        PriceTable::read("t.csv", csv).expect(cells).rows()[0].clone()
+    }
+
+    fn money(text: &str) -> Money {
+        text.parse().expect(text)
+    }
+
+    fn usage(input: u64, output: u64) -> Usage {
+        Usage {
+            input: Some(input),
+            output: Some(output),
+            ..Usage::default()
+        }
+    }
+
+    #[test]
+    fn the_worked_example_is_exact() {
+        let table = PriceTable::builtin("builtin:keeprouter").expect("built in");
+        let row = &table.rows()[0];
+        for endpoint in Endpoint::ALL {
+            let prediction = predict(row, &usage(1000, 500), endpoint).expect("priced");
+            assert_eq!(prediction.total, money("0.00125"));
+            assert_eq!(prediction.total.round_half_up(4), money("0.0013"));
+            assert_eq!(prediction.components.input, money("0.0005"));
+            assert_eq!(prediction.components.output, money("0.00075"));
+            assert_eq!(prediction.rounded, None);
+        }
+        assert_eq!(worst_case(row, 1000, 500), Ok(money("0.00125")));
+    }
+
+    #[test]
+    fn cached_tokens_are_inside_the_input_at_openai_and_beside_it_at_anthropic() {
+        let row = row("1,10,100,1,12,20,,,,,,");
+        let usage = Usage {
+            cache_read: Some(30),
+            cache_write: Some(20),
+            cache_write_1h: Some(5),
+            ..usage(60, 2)
+        };
+        let cached = 30 + 15 * 12 + 5 * 20;
+        for (endpoint, uncached) in [(Endpoint::OpenAi, 10), (Endpoint::Anthropic, 60)] {
+            let total = predict(&row, &usage, endpoint).expect("priced").total;
+            assert_eq!(
+                total.to_string(),
+                (uncached * 10 + cached + 200).to_string()
+            );
+        }
+    }
+
+    #[test]
+    fn reasoning_is_output_unless_it_is_priced_apart() {
+        let usage = Usage {
+            reasoning: Some(6),
+            ..usage(0, 10)
+        };
+        let total = |cells: &str, usage: &Usage| {
+            predict(&row(cells), usage, Endpoint::OpenAi).map(|p| p.total.to_string())
+        };
+        assert_eq!(total("1,1,2,,,,,,,,,", &usage), Ok("20".to_owned()));
+        assert_eq!(total("1,1,2,,,,3,,,,,", &usage), Ok("26".to_owned()));
+        let too_much = Usage {
+            reasoning: Some(11),
+            ..usage
+        };
+        assert_eq!(total("1,1,2,,,,,,,,,", &too_much), Ok("20".to_owned()));
+        assert!(matches!(
+            total("1,1,2,,,,3,,,,,", &too_much),
+            Err(Unpredictable::UsageInconsistent {
+                part: "reasoning",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn what_is_unknown_or_contradicts_itself_has_no_cost() {
+        let row = row("1,10,100,,,,,,,,,");
+        let openai = |usage: Usage| predict(&row, &usage, Endpoint::OpenAi).map(|p| p.total);
+        assert_eq!(openai(Usage::default()), Err(Unpredictable::NoUsage));
+        assert_eq!(
+            openai(Usage {
+                output: None,
+                ..usage(1, 1)
+            }),
+            Err(Unpredictable::NoUsage)
+        );
+        let cached = |n| Usage {
+            cache_read: Some(n),
+            ..usage(5, 0)
+        };
+        assert_eq!(openai(cached(0)), Ok(money("50")));
+        assert_eq!(
+            openai(cached(1)),
+            Err(Unpredictable::Unpriced {
+                kind: TokenKind::CacheRead
+            })
+        );
+        assert_eq!(
+            openai(cached(6)).expect_err("more than all").to_string(),
+            "the usage contradicts itself: cached 6 of 5 input"
+        );
+        let hour = Usage {
+            cache_write: Some(1),
+            cache_write_1h: Some(2),
+            ..usage(5, 0)
+        };
+        assert!(matches!(
+            predict(&row, &hour, Endpoint::Anthropic),
+            Err(Unpredictable::UsageInconsistent { .. })
+        ));
+        assert!(matches!(
+            openai(usage(u64::MAX, 0)),
+            Err(Unpredictable::Overflow(_))
+        ));
+    }
+
+    #[test]
+    fn declared_rounding_stands_beside_the_exact_total() {
+        let row = row("1000000,0.5,1.5,,,,,0.001,10,4,up,request");
+        let prediction = predict(&row, &usage(1000, 500), Endpoint::OpenAi).expect("priced");
+        assert_eq!(prediction.components.request, money("0.001"));
+        assert_eq!(prediction.components.markup, money("0.000225"));
+        assert_eq!(prediction.total, money("0.002475"));
+        assert_eq!(prediction.rounded, Some(money("0.0025")));
+        assert_eq!(worst_case(&row, 1000, 500), Ok(money("0.0025")));
+    }
+
+    #[test]
+    fn the_worst_case_takes_the_dearest_price_of_each_side() {
+        let row = row("1,10,100,1,12,20,150,,,,,");
+        assert_eq!(worst_case(&row, 2, 3), Ok(money("490")));
+        let unknown = PriceRow {
+            rates: super::super::prices::Rates {
+                output: None,
+                ..row.rates
+            },
+            ..row
+        };
+        assert!(matches!(
+            worst_case(&unknown, 2, 3),
+            Err(Unpredictable::Unpriced {
+                kind: TokenKind::Output
+            })
+        ));
+    }
+
+    proptest! {
+        /// The oracle counts in whole thousandths of a millionth of a cent: prices are given in
+        /// thousandths for a million tokens and the markup in tenths of a percent, so the total is
+        /// an integer of 10^-(3 + 6 + 3).
+        #[test]
+        fn prediction_agrees_with_rational_arithmetic(
+            prices in proptest::array::uniform6(0_u32..100_000),
+            request in 0_u32..1000,
+            markup in 0_u32..1000,
+            counts in proptest::array::uniform4(0_u64..1_000_000),
+            hour_of in 0_u64..=100,
+            reasoning_of in 0_u64..=100,
+            openai in any::<bool>(),
+        ) {
+            let thousandths = |n: u32| format!("{}.{:03}", n / 1000, n % 1000);
+            let [input, output, read, write, hour, reasoning] = prices.map(thousandths);
+            let row = row(&format!(
+                "1000000,{input},{output},{read},{write},{hour},{reasoning},{},{}.{},,,",
+                thousandths(request), markup / 10, markup % 10
+            ));
+            let [n_plain, n_output, n_read, n_write] = counts;
+            let n_hour = n_write * hour_of / 100;
+            let n_reasoning = n_output * reasoning_of / 100;
+            let endpoint = if openai { Endpoint::OpenAi } else { Endpoint::Anthropic };
+            let usage = Usage {
+                input: Some(if openai { n_plain + n_read + n_write } else { n_plain }),
+                cache_read: Some(n_read),
+                cache_write: Some(n_write),
+                cache_write_1h: Some(n_hour),
+                output: Some(n_output),
+                reasoning: Some(n_reasoning),
+                total: None,
+            };
+            let prediction = predict(&row, &usage, endpoint).expect("priced");
+
+            let [p_input, p_output, p_read, p_write, p_hour, p_reasoning] = prices.map(i128::from);
+            let n = |count: u64| i128::from(count);
+            let before = n(n_plain) * p_input
+                + n(n_output - n_reasoning) * p_output
+                + n(n_read) * p_read
+                + n(n_write - n_hour) * p_write
+                + n(n_hour) * p_hour
+                + n(n_reasoning) * p_reasoning
+                + i128::from(request) * 1_000_000;
+            let total = before * (1000 + i128::from(markup));
+            prop_assert_eq!(Some(prediction.total), Money::new(total, 12));
+            let c = prediction.components;
+            let sum = [c.input, c.cache_read, c.cache_write_5m, c.cache_write_1h, c.output,
+                c.reasoning, c.request, c.markup].into_iter().try_fold(Money::ZERO, Money::checked_add);
+            prop_assert_eq!(sum, Ok(prediction.total));
+            let worst = worst_case(&row, n_plain + n_read + n_write, n_output).expect("priced");
+            prop_assert!(worst >= prediction.total);
+        }
+    }
+}

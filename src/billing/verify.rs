@@ -1,0 +1,672 @@
+//! What was reported and what arrived, held against what the upstream counted and wrote.
+//!
+//! Reconciling shows that the recorded cost is usage times price, and takes the gateway's word for
+//! the usage. Where the upstream keeps a journal there is an independent count, and there are digests
+//! of the answer that was paid for. In: the journal's entries, and measured records of complete
+//! answers. Out: how many counts were verified, and what is not true. Tokens, costs, tool calls and
+//! texts only: times are another module's. A text is held against the truth as a whole: that it
+//! differs shows, and where it does not.
+
+use std::collections::BTreeMap;
+
+use crate::endpoint::Endpoint;
+use crate::money::{Currency, Money, MoneyError};
+use crate::record::{Outcome, Phase, Record};
+use crate::truth::Truth;
+
+use super::finding::{Code, Finding, Findings, Scope, Sums, Tally};
+use super::recorded::{evidence, same_but_for_noise};
+
+/// How much of the usage was verified, and what is not true.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Complete answers whose reported token counts are the true ones.
+    pub verified: u64,
+    /// Complete answers of the measured phase.
+    pub of: u64,
+    /// What was found, the gravest first.
+    pub findings: Vec<Finding>,
+}
+
+/// A verification as a fold over records and the journal's entries.
+#[derive(Clone, Debug, Default)]
+pub struct Verifier {
+    /// Whether the journal has digests of texts: an older one has none at all.
+    texts_known: bool,
+    counts: BTreeMap<Endpoint, (u64, u64)>,
+    findings: Findings<Counts>,
+}
+
+/// What a finding against the truth sums up.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    reported: Tokens,
+    truth: Tokens,
+    calls: u64,
+    true_calls: u64,
+    entries: u64,
+    recorded: Money,
+    true_cost: Money,
+    text: Astray,
+    reasoning: Astray,
+}
+
+/// Answers whose text is not only another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Astray {
+    /// Some was written and none arrived.
+    lost: u64,
+    /// None was written and some arrived.
+    made_up: u64,
+}
+
+/// Token counts in the inclusive accounting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tokens {
+    input: u64,
+    output: u64,
+    reasoning: u64,
+    cache_read: u64,
+}
+
+impl Verifier {
+    /// Nothing verified yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks at an entry of the journal, for what the journal can say at all. All entries go before
+    /// the records.
+    pub fn add_truth(&mut self, truth: &Truth) {
+        self.texts_known |= truth.text_sha256.is_some() || truth.reasoning_sha256.is_some();
+    }
+
+    /// Holds `record` against `entries`, the journal's entries of its nonce in the order in which
+    /// the upstream received them. Only complete answers of the measured phase are looked at. The
+    /// error is a sum beyond what an amount can be.
+    pub fn add(&mut self, record: &Record, entries: &[Truth]) -> Result<(), MoneyError> {
+        if record.phase != Phase::Measured || record.outcome != Outcome::Ok {
+            return Ok(());
+        }
+        self.findings.saw(&Scope::of(record));
+        let count = self.counts.entry(record.endpoint).or_default();
+        count.1 += 1;
+        let mut sums = Counts {
+            entries: u64::try_from(entries.len()).unwrap_or(u64::MAX),
+            calls: u64::from(record.counts.calls),
+            ..Counts::default()
+        };
+        // The answer comes from the last entry that was answered well.
+        let answered = entries.iter().rev().find(|t| t.status < 400);
+        let Some(truth) = answered.or(entries.last()) else {
+            return self.findings.found(Code::TruthMissing, record, &sums, None);
+        };
+        sums.true_calls = truth.tool_calls;
+        let mut codes = Vec::new();
+
+        // The harness's own earlier attempts share the nonce.
+        if sums.entries > u64::from(record.attempt) + 1 {
+            codes.push(Code::UpstreamRetried);
+        }
+        if record.streaming && !truth.stream {
+            codes.push(Code::StreamDowngraded);
+        }
+        match sums.calls.cmp(&sums.true_calls) {
+            std::cmp::Ordering::Less => codes.push(Code::ToolCallsLost),
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Greater => codes.push(Code::ToolCallsExtra),
+        }
+        if let Some((reported, counted)) = tokens(record, truth) {
+            if reported == counted {
+                count.0 += 1;
+            } else {
+                (sums.reported, sums.truth) = (reported, counted);
+                codes.push(Code::UsageNotTrue);
+            }
+        }
+        let true_cost = truth.cost.as_deref().and_then(|c| Money::read(c).ok());
+        if let (Some(recorded), Some(true_cost)) = (evidence(record).stands, true_cost)
+            && !same_but_for_noise(recorded.amount, true_cost.amount)
+        {
+            (sums.recorded, sums.true_cost) = (recorded.amount, true_cost.amount);
+            codes.push(Code::CostNotTrue);
+        }
+        if let Some(written) = whole(entries).filter(|_| self.texts_known) {
+            if let Some(astray) =
+                Astray::of(record.text_sha256.as_ref(), written.text_sha256.as_ref())
+            {
+                sums.text = astray;
+                codes.push(Code::TextNotTrue);
+            }
+            if let Some(astray) = Astray::of(
+                record.reasoning_sha256.as_ref(),
+                written.reasoning_sha256.as_ref(),
+            ) {
+                sums.reasoning = astray;
+                codes.push(Code::ReasoningNotTrue);
+            }
+        }
+        for code in codes {
+            self.findings.found(code, record, &sums, None)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what `other` looked at.
+    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
+        self.texts_known |= other.texts_known;
+        for (endpoint, (verified, of)) in &other.counts {
+            let count = self.counts.entry(*endpoint).or_default();
+            count.0 += verified;
+            count.1 += of;
+        }
+        self.findings.merge(&other.findings)
+    }
+
+    /// The verification at `endpoint`; amounts are shown in `currency`.
+    pub fn endpoint(&self, endpoint: Endpoint, currency: Currency) -> Verification {
+        let (verified, of) = self.counts.get(&endpoint).copied().unwrap_or_default();
+        let words = |code, _: &Scope, tally: &Tally<Counts>, of| message(currency, code, tally, of);
+        Verification {
+            verified,
+            of,
+            findings: self.findings.at(endpoint, words),
+        }
+    }
+}
+
+impl Sums for Counts {
+    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
+        self.reported.add(other.reported);
+        self.truth.add(other.truth);
+        self.calls += other.calls;
+        self.true_calls += other.true_calls;
+        self.entries += other.entries;
+        self.recorded = self.recorded.checked_add(other.recorded)?;
+        self.true_cost = self.true_cost.checked_add(other.true_cost)?;
+        self.text.add(other.text);
+        self.reasoning.add(other.reasoning);
+        Ok(())
+    }
+}
+
+impl Astray {
+    /// Holds a digest against the true one; `None` if it is the same.
+    fn of(arrived: Option<&String>, written: Option<&String>) -> Option<Self> {
+        (arrived != written).then(|| Self {
+            lost: u64::from(arrived.is_none()),
+            made_up: u64::from(written.is_none()),
+        })
+    }
+
+    fn add(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.made_up += other.made_up;
+    }
+
+    /// In words, to follow a number of requests.
+    fn words(self) -> String {
+        match (self.lost, self.made_up) {
+            (0, 0) => String::new(),
+            (lost, 0) => format!(" ({lost} arrived without any)"),
+            (0, made_up) => format!(" (it wrote none for {made_up})"),
+            (lost, made_up) => {
+                format!(" ({lost} arrived without any, and it wrote none for {made_up})")
+            }
+        }
+    }
+}
+
+impl Tokens {
+    /// Counts come from outside and may be nonsense; their sums are only shown.
+    fn add(&mut self, other: Self) {
+        for (sum, n) in [
+            (&mut self.input, other.input),
+            (&mut self.output, other.output),
+            (&mut self.reasoning, other.reasoning),
+            (&mut self.cache_read, other.cache_read),
+        ] {
+            *sum = sum.saturating_add(n);
+        }
+    }
+}
+
+/// The one entry of an answer that was written to its end, without a planted fault. A request that
+/// was answered more than once has none: nobody knows which answer arrived. An entry without a stop
+/// reason is of an answer that the upstream itself did not compose, and does not know.
+fn whole(entries: &[Truth]) -> Option<&Truth> {
+    let mut answered = entries.iter().filter(|t| t.status < 400 && t.completed);
+    let only = answered.next().filter(|_| answered.next().is_none())?;
+    (only.finish.is_some() && only.fault.is_none()).then_some(only)
+}
+
+/// The reported and the true counts, side by side; `None` unless input and output are known on both
+/// sides. What only one side knows of the rest is taken from that side, except that cached tokens
+/// that are not reported are reported as none: they would be charged in full.
+fn tokens(record: &Record, truth: &Truth) -> Option<(Tokens, Tokens)> {
+    let usage = &record.last_usage;
+    let counted = Tokens {
+        input: truth.input?,
+        output: truth.output?,
+        reasoning: truth.reasoning.or(usage.reasoning).unwrap_or(0),
+        cache_read: truth.cache_read.or(usage.cache_read).unwrap_or(0),
+    };
+    let reported = Tokens {
+        input: usage.total_input(record.endpoint)?,
+        output: usage.output?,
+        reasoning: usage.reasoning.unwrap_or(counted.reasoning),
+        cache_read: usage.cache_read.unwrap_or(0),
+    };
+    Some((reported, counted))
+}
+
+fn message(currency: Currency, code: Code, tally: &Tally<Counts>, of: u64) -> String {
+    let sums = &tally.sums;
+    let on = format!("{} of {of} requests", tally.count);
+    match code {
+        Code::UsageNotTrue => {
+            let (r, t) = (sums.reported, sums.truth);
+            let counts = format!(
+                "reported {} in / {} out for {} / {} true",
+                r.input, r.output, t.input, t.output
+            );
+            let also = |name, reported, counted| {
+                if reported == counted {
+                    String::new()
+                } else {
+                    format!(", {reported} {name} for {counted} true")
+                }
+            };
+            let reasoning = also("reasoning", r.reasoning, t.reasoning);
+            let cached = also("cached", r.cache_read, t.cache_read);
+            format!("{counts}{reasoning}{cached}, on {on}")
+        }
+        Code::CostNotTrue => format!(
+            "recorded {} for {} true, on {on}",
+            sums.recorded.display(currency),
+            sums.true_cost.display(currency)
+        ),
+        Code::ToolCallsLost | Code::ToolCallsExtra => format!(
+            "{} tool calls arrived of {} that were made, on {on}",
+            sums.calls, sums.true_calls
+        ),
+        Code::TextNotTrue => format!(
+            "the visible text that arrived is not what the upstream wrote, on {on}{}",
+            sums.text.words()
+        ),
+        Code::ReasoningNotTrue => format!(
+            "the reasoning that arrived is not what the upstream wrote, on {on}{}",
+            sums.reasoning.words()
+        ),
+        Code::TruthMissing => format!(
+            "the upstream's journal has no entry for {on}: answered without it, or the nonce was lost"
+        ),
+        Code::UpstreamRetried => format!("the upstream was asked {} times for {on}", sums.entries),
+        Code::StreamDowngraded => {
+            format!("the upstream was asked for no stream on {on} that asked for one")
+        }
+        other => unreachable!("{} is not found against the truth", other.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{record, usage};
+    use super::*;
+    use crate::record::Counts as RecordCounts;
+    use crate::usage::Usage;
+
+    fn truth(input: u64, output: u64) -> Truth {
+        Truth {
+            nonce: "0".repeat(32),
+            endpoint: "openai".to_owned(),
+            model: "m".to_owned(),
+            stream: true,
+            status: 200,
+            first_write_ns: None,
+            first_token_write_ns: None,
+            last_write_ns: None,
+            token_events: output,
+            input: Some(input),
+            cache_read: Some(0),
+            cache_write: Some(0),
+            output: Some(output),
+            reasoning: Some(0),
+            cost: None,
+            tool_calls: 0,
+            text_sha256: None,
+            reasoning_sha256: None,
+            finish: Some("stop".to_owned()),
+            fault: None,
+            completed: true,
+        }
+    }
+
+    fn answer(input: u64, output: u64) -> Record {
+        record("m", usage(input, output))
+    }
+
+    fn verify(pairs: &[(Record, Vec<Truth>)]) -> (u64, u64, Vec<String>) {
+        let mut verifier = Verifier::new();
+        for truth in pairs.iter().flat_map(|(_, entries)| entries) {
+            verifier.add_truth(truth);
+        }
+        for (record, entries) in pairs {
+            verifier.add(record, entries).expect("small");
+        }
+        let mut result = Verification::default();
+        for endpoint in Endpoint::ALL {
+            let here = verifier.endpoint(endpoint, Currency::USD);
+            result.verified += here.verified;
+            result.of += here.of;
+            result.findings.extend(here.findings);
+        }
+        let line = |f: &Finding| format!("{} {}", f.code.name(), f.message);
+        (
+            result.verified,
+            result.of,
+            result.findings.iter().map(line).collect(),
+        )
+    }
+
+    fn check(record: Record, entries: &[Truth], verified: u64, findings: &[&str]) {
+        let (n, of, lines) = verify(&[(record, entries.to_vec())]);
+        assert_eq!((n, of), (verified, 1), "{lines:?}");
+        assert_eq!(lines, findings);
+    }
+
+    #[test]
+    fn true_counts_are_verified_on_either_endpoint() {
+        check(answer(20, 8), &[truth(20, 8)], 1, &[]);
+        let cached = Truth {
+            cache_read: Some(12),
+            ..truth(20, 8)
+        };
+        let disjoint = Usage {
+            cache_read: Some(12),
+            ..usage(8, 8)
+        };
+        let anthropic = Record {
+            endpoint: Endpoint::Anthropic,
+            last_usage: disjoint,
+            ..answer(8, 8)
+        };
+        check(anthropic, &[cached], 1, &[]);
+        // The Anthropic protocol has no count of reasoning: what is not reported is not wrong.
+        let reasoned = Truth {
+            reasoning: Some(5),
+            ..truth(20, 8)
+        };
+        check(answer(20, 8), &[reasoned], 1, &[]);
+    }
+
+    #[test]
+    fn sums_of_what_is_not_true_are_shown() {
+        let (verified, of, lines) = verify(&[
+            (answer(8, 32), vec![truth(20, 8)]),
+            (answer(8, 32), vec![truth(20, 8)]),
+            (answer(20, 8), vec![truth(20, 8)]),
+        ]);
+        assert_eq!((verified, of), (1, 3));
+        assert_eq!(
+            lines,
+            ["USAGE_NOT_TRUE reported 16 in / 64 out for 40 / 16 true, on 2 of 3 requests"]
+        );
+        let uncached = Truth {
+            cache_read: Some(12),
+            reasoning: Some(3),
+            ..truth(20, 8)
+        };
+        let record = Record {
+            last_usage: Usage {
+                reasoning: Some(4),
+                ..usage(20, 8)
+            },
+            ..answer(20, 8)
+        };
+        check(
+            record,
+            &[uncached],
+            0,
+            &[
+                "USAGE_NOT_TRUE reported 20 in / 8 out for 20 / 8 true, 4 reasoning for 3 true, 0 cached for 12 true, on 1 of 1 requests",
+            ],
+        );
+    }
+
+    #[test]
+    fn without_a_count_on_both_sides_nothing_is_verified_or_wrong() {
+        check(record("m", Usage::default()), &[truth(20, 8)], 0, &[]);
+        let unknown = Truth {
+            output: None,
+            ..truth(20, 8)
+        };
+        check(answer(20, 8), &[unknown], 0, &[]);
+        check(
+            answer(20, 8),
+            &[],
+            0,
+            &[
+                "TRUTH_MISSING the upstream's journal has no entry for 1 of 1 requests: answered without it, or the nonce was lost",
+            ],
+        );
+    }
+
+    #[test]
+    fn retries_behind_the_gateway_are_told_from_the_harness_s_own() {
+        let failed = Truth {
+            status: 503,
+            ..truth(0, 0)
+        };
+        let entries = [failed, truth(20, 8)];
+        check(
+            answer(20, 8),
+            &entries,
+            1,
+            &["UPSTREAM_RETRIED the upstream was asked 2 times for 1 of 1 requests"],
+        );
+        let second = Record {
+            attempt: 1,
+            ..answer(20, 8)
+        };
+        check(second, &entries, 1, &[]);
+    }
+
+    #[test]
+    fn tool_calls_streams_and_costs() {
+        let calls = |calls| Record {
+            counts: RecordCounts {
+                calls,
+                ..RecordCounts::default()
+            },
+            ..answer(20, 8)
+        };
+        let made = |tool_calls| Truth {
+            tool_calls,
+            ..truth(20, 8)
+        };
+        check(calls(2), &[made(2)], 1, &[]);
+        check(
+            calls(1),
+            &[made(2)],
+            1,
+            &["TOOL_CALLS_LOST 1 tool calls arrived of 2 that were made, on 1 of 1 requests"],
+        );
+        check(
+            calls(3),
+            &[made(2)],
+            1,
+            &["TOOL_CALLS_EXTRA 3 tool calls arrived of 2 that were made, on 1 of 1 requests"],
+        );
+
+        let whole = Truth {
+            stream: false,
+            ..truth(20, 8)
+        };
+        check(
+            answer(20, 8),
+            std::slice::from_ref(&whole),
+            1,
+            &[
+                "STREAM_DOWNGRADED the upstream was asked for no stream on 1 of 1 requests that asked for one",
+            ],
+        );
+        let unstreamed = Record {
+            streaming: false,
+            ..answer(20, 8)
+        };
+        check(unstreamed, &[whole], 1, &[]);
+
+        let costs = |digits: &str| Record {
+            costs: vec![("stream:/usage/cost".to_owned(), digits.to_owned())],
+            ..answer(20, 8)
+        };
+        let true_cost = Truth {
+            cost: Some("0.3".to_owned()),
+            ..truth(20, 8)
+        };
+        check(
+            costs("0.30000000000000004"),
+            std::slice::from_ref(&true_cost),
+            1,
+            &[],
+        );
+        check(
+            costs("0.4"),
+            &[true_cost],
+            1,
+            &["COST_NOT_TRUE recorded $0.4 for $0.3 true, on 1 of 1 requests"],
+        );
+    }
+
+    /// An answer with these digests.
+    fn said(text: Option<&str>, reasoning: Option<&str>) -> Record {
+        Record {
+            text_sha256: text.map(str::to_owned),
+            reasoning_sha256: reasoning.map(str::to_owned),
+            ..answer(20, 8)
+        }
+    }
+
+    fn wrote(text: Option<&str>, reasoning: Option<&str>) -> Truth {
+        Truth {
+            text_sha256: text.map(str::to_owned),
+            reasoning_sha256: reasoning.map(str::to_owned),
+            ..truth(20, 8)
+        }
+    }
+
+    #[test]
+    fn texts_are_the_ones_that_the_upstream_wrote() {
+        check(
+            said(Some("a"), Some("b")),
+            &[wrote(Some("a"), Some("b"))],
+            1,
+            &[],
+        );
+        check(said(Some("a"), None), &[wrote(Some("a"), None)], 1, &[]);
+        check(
+            said(Some("x"), Some("b")),
+            &[wrote(Some("a"), Some("b"))],
+            1,
+            &[
+                "TEXT_NOT_TRUE the visible text that arrived is not what the upstream wrote, on 1 of 1 requests",
+            ],
+        );
+        let (_, _, lines) = verify(&[
+            (said(Some("a"), None), vec![wrote(Some("a"), Some("b"))]),
+            (
+                said(Some("a"), Some("x")),
+                vec![wrote(Some("a"), Some("b"))],
+            ),
+            (said(Some("a"), Some("x")), vec![wrote(Some("a"), None)]),
+            (said(Some("a"), None), vec![wrote(Some("a"), None)]),
+            // Calls were answered, and they leaked into the text.
+            (said(Some("x"), None), vec![wrote(None, None)]),
+        ]);
+        assert_eq!(
+            lines,
+            [
+                "TEXT_NOT_TRUE the visible text that arrived is not what the upstream wrote, on 1 of 5 requests (it wrote none for 1)",
+                "REASONING_NOT_TRUE the reasoning that arrived is not what the upstream wrote, on 3 of 5 requests (1 arrived without any, and it wrote none for 1)",
+            ]
+        );
+    }
+
+    #[test]
+    fn texts_that_the_journal_does_not_know_are_not_held_against_it() {
+        // An older journal, which has no digests at all.
+        check(said(Some("a"), Some("b")), &[truth(20, 8)], 1, &[]);
+        // What the upstream did not compose, or did not write to its end; the second entry is what
+        // the gateway did on its own.
+        let known = (said(Some("k"), None), vec![wrote(Some("k"), None)]);
+        let stub = Truth {
+            finish: None,
+            ..wrote(None, None)
+        };
+        let faulty = Truth {
+            fault: Some("garbage".to_owned()),
+            ..wrote(None, None)
+        };
+        let cut = Truth {
+            completed: false,
+            ..wrote(Some("a"), None)
+        };
+        for entry in [stub, faulty, cut.clone()] {
+            let (_, _, lines) = verify(&[known.clone(), (said(Some("x"), None), vec![entry])]);
+            assert_eq!(lines, [""; 0]);
+        }
+        let twice = "UPSTREAM_RETRIED the upstream was asked 2 times for 1 of 1 requests";
+        let entries = [wrote(Some("a"), None), wrote(Some("b"), None)];
+        check(said(Some("x"), None), &entries, 1, &[twice]);
+        // Only one of these was whole, and it is what should have arrived.
+        let entries = [cut, wrote(Some("b"), None)];
+        check(said(Some("b"), None), &entries, 1, &[twice]);
+        check(
+            said(Some("a"), None),
+            &entries,
+            1,
+            &[
+                "TEXT_NOT_TRUE the visible text that arrived is not what the upstream wrote, on 1 of 1 requests",
+                twice,
+            ],
+        );
+    }
+
+    #[test]
+    fn only_complete_measured_answers_are_looked_at() {
+        for record in [
+            Record {
+                phase: Phase::Warmup,
+                ..answer(1, 1)
+            },
+            Record {
+                outcome: Outcome::Truncated,
+                ..answer(1, 1)
+            },
+        ] {
+            assert_eq!(verify(&[(record, Vec::new())]), (0, 0, Vec::new()));
+        }
+    }
+
+    #[test]
+    fn verifications_merge_by_addition() {
+        let pairs = [
+            (answer(8, 32), vec![truth(20, 8)]),
+            (answer(20, 8), vec![truth(20, 8)]),
+            (answer(20, 8), Vec::new()),
+        ];
+        let mut whole = Verifier::new();
+        let mut merged = Verifier::new();
+        for (record, entries) in &pairs {
+            whole.add(record, entries).expect("small");
+            let mut part = Verifier::new();
+            part.add(record, entries).expect("small");
+            merged.merge(&part).expect("small");
+        }
+        assert_eq!(
+            merged.endpoint(Endpoint::OpenAi, Currency::USD),
+            whole.endpoint(Endpoint::OpenAi, Currency::USD)
+        );
+    }
+}
