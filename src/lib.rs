@@ -26,4 +26,5 @@ pub mod surface;
 pub mod truth;
 
 pub mod billing;
+pub mod metrics;
 pub mod protocol;

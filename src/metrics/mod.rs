@@ -1,0 +1,629 @@
+//! Records -> summary: every metric of a run, per endpoint, mergeable.
+//!
+//! A metric is defined once, in [`Metric::sample`]. Quantiles are kept of successful requests; a
+//! failed one is counted beside them, and gates take both together, so that refusing work never
+//! makes a gateway look faster.
+
+mod distribution;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::endpoint::Endpoint;
+use crate::record::{CallRecord, Class, Outcome, OutcomeGroup, Phase, Record};
+use crate::time::{Offset, Window};
+
+pub use distribution::{Distribution, Exact, NANOS_MAX, Quantile, gap_histogram};
+
+/// A latency that is reported as a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// Time to first token.
+    Ttft,
+    /// Time to first reasoning token.
+    Ttfr,
+    /// Time to first visible token.
+    Ttfv,
+    /// Time to first token, from when the request was due.
+    TtftFromDue,
+    /// Time to first body byte.
+    Ttfb,
+    /// Inter-chunk latency: gaps between successive token-bearing events, all of them, those of
+    /// streams that failed later included.
+    Icl,
+    /// Time per output token after the first.
+    Tpot,
+    /// End to end.
+    E2e,
+    /// End to end, from when the request was due.
+    E2eFromDue,
+    /// Time to a complete tool call; one sample a call.
+    TimeToToolCall,
+    /// How late the harness sent.
+    ScheduleLag,
+}
+
+impl Metric {
+    /// Every metric, in the order in which reports show them.
+    pub const ALL: [Self; 11] = [
+        Self::Ttft,
+        Self::Ttfr,
+        Self::Ttfv,
+        Self::TtftFromDue,
+        Self::Ttfb,
+        Self::Icl,
+        Self::Tpot,
+        Self::E2e,
+        Self::E2eFromDue,
+        Self::TimeToToolCall,
+        Self::ScheduleLag,
+    ];
+
+    /// The name in scenario files, gates and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ttft => "ttft",
+            Self::Ttfr => "ttfr",
+            Self::Ttfv => "ttfv",
+            Self::TtftFromDue => "ttft_from_due",
+            Self::Ttfb => "ttfb",
+            Self::Icl => "icl",
+            Self::Tpot => "tpot",
+            Self::E2e => "e2e",
+            Self::E2eFromDue => "e2e_from_due",
+            Self::TimeToToolCall => "time_to_tool_call",
+            Self::ScheduleLag => "schedule_lag",
+        }
+    }
+
+    /// The metric of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|m| m.name() == name)
+    }
+
+    /// Its value for one attempt, in ns: the definition of every metric that is a request's.
+    /// `None` where the attempt has none, and for the metrics that have many samples a request
+    /// ([`Metric::Icl`], [`Metric::TimeToToolCall`]).
+    pub fn sample(self, record: &Record) -> Option<u64> {
+        let since = |at: Option<Offset>, from: Option<Offset>| Some(at?.nanos_since(from?));
+        match self {
+            Self::Ttft => since(record.first_token, record.sent),
+            Self::Ttfr => since(record.first_reasoning, record.sent),
+            Self::Ttfv => since(record.first_visible, record.sent),
+            Self::TtftFromDue => since(record.first_token, record.due),
+            Self::Ttfb => since(record.first_byte, record.sent),
+            Self::E2e => since(record.terminator, record.sent),
+            Self::E2eFromDue => since(record.terminator, record.due),
+            Self::ScheduleLag => since(record.sent, record.due),
+            Self::Tpot => time_per_output_token(record),
+            Self::Icl | Self::TimeToToolCall => None,
+        }
+    }
+
+    const fn is_first_token(self) -> bool {
+        matches!(self, Self::Ttft | Self::TtftFromDue)
+    }
+
+    /// Whether an attempt that failed should have had this metric, and so counts as over any
+    /// limit on it.
+    fn expected_of(self, record: &Record) -> bool {
+        match self {
+            Self::Ttft | Self::Tpot | Self::Ttfr | Self::Ttfv => record.streaming,
+            Self::TtftFromDue => record.streaming && record.due.is_some(),
+            Self::Ttfb | Self::E2e => true,
+            Self::E2eFromDue => record.due.is_some(),
+            Self::TimeToToolCall => record.streaming && record.class == Class::Tools,
+            Self::Icl | Self::ScheduleLag => false,
+        }
+    }
+}
+
+/// `(last token event - first token event) / (n - 1)`, where n is the reported output tokens, less
+/// reasoning tokens where reasoning was reported but not streamed. It needs n >= 2 and token
+/// events in at least two batches: tokens that came in one batch say nothing about their pace.
+fn time_per_output_token(record: &Record) -> Option<u64> {
+    let output = record.last_usage.output?;
+    let unseen = if record.counts.reasoning_events == 0 {
+        record.last_usage.reasoning.unwrap_or(0)
+    } else {
+        0
+    };
+    let tokens = output.checked_sub(unseen)?;
+    if tokens < 2 || record.counts.token_batches < 2 {
+        return None;
+    }
+    Some(record.last_token?.nanos_since(record.first_token?) / (tokens - 1))
+}
+
+/// Upper limits that a request must meet to count as goodput.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits(pub Vec<(Metric, Duration)>);
+
+impl Limits {
+    /// Whether a successful request meets every limit. A metric that it does not have (`ttfv` of a
+    /// turn of tool calls, `ttft` of a whole body) is not held against it.
+    fn met_by(&self, record: &Record) -> bool {
+        self.0.iter().all(|(metric, limit)| {
+            metric
+                .sample(record)
+                .is_none_or(|ns| Duration::from_nanos(ns) <= *limit)
+        })
+    }
+}
+
+/// Everything that is summed up over one endpoint's records.
+#[derive(Clone, Debug)]
+pub struct EndpointSummary {
+    window: Window,
+    /// Requests that came due in the measured phase.
+    pub planned: u64,
+    /// Attempts that were sent in the measured phase.
+    pub attempts: u64,
+    outcomes: BTreeMap<Outcome, u64>,
+    latencies: BTreeMap<Metric, Distribution>,
+    /// Input tokens by our estimate, of requests whose usage is known.
+    pub planned_input: Distribution,
+    /// Input tokens as reported, cached ones included.
+    pub achieved_input: Distribution,
+    /// Output limits asked for, of chat requests whose usage is known.
+    pub planned_output: Distribution,
+    /// Output tokens of the same, as reported.
+    pub achieved_output: Distribution,
+    /// Sums of the reported token counts; `None` where none was reported.
+    pub usage: UsageTotals,
+    /// Tool calls of the measured phase's successful requests.
+    pub tool_calls: ToolCalls,
+    completed_in_window: u64,
+    good_in_window: u64,
+    token_events_in_window: u64,
+    tokens_in_window: f64,
+    tokens_known: bool,
+    /// Successful requests completed in the window whose output tokens are not known.
+    pub without_usage: u64,
+    /// Measured requests completed after the window: the drain.
+    pub drained: u64,
+    /// Requests whose latency holds a connect.
+    pub connected: u64,
+    /// Oddities by name, over all measured attempts.
+    pub oddities: BTreeMap<String, u64>,
+    /// Error texts of failed attempts, the most frequent kinds kept: text -> count.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// Sums of token counts in one meaning for both endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageTotals {
+    /// All input tokens, cached ones included.
+    pub input: Option<u64>,
+    /// Input tokens read from a cache.
+    pub cache_read: Option<u64>,
+    /// Input tokens written to a cache.
+    pub cache_write: Option<u64>,
+    /// All output tokens.
+    pub output: Option<u64>,
+    /// Output tokens that are reasoning.
+    pub reasoning: Option<u64>,
+}
+
+/// Tool calls, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToolCalls {
+    /// Calls in answers.
+    pub returned: u64,
+    /// Those whose arguments are one complete JSON object.
+    pub valid_json: u64,
+    /// Those whose name the request did not offer.
+    pub unknown_name: u64,
+}
+
+/// Distinct error texts that are kept; the rest is counted under one name.
+const ERROR_TEXTS_MAX: usize = 20;
+
+impl EndpointSummary {
+    /// Nothing yet, over `window`.
+    pub fn new(window: Window) -> Self {
+        Self {
+            window,
+            planned: 0,
+            attempts: 0,
+            outcomes: BTreeMap::new(),
+            latencies: Metric::ALL
+                .into_iter()
+                .map(|m| (m, Distribution::of_nanos()))
+                .collect(),
+            planned_input: Distribution::of_counts(),
+            achieved_input: Distribution::of_counts(),
+            planned_output: Distribution::of_counts(),
+            achieved_output: Distribution::of_counts(),
+            usage: UsageTotals::default(),
+            tool_calls: ToolCalls::default(),
+            completed_in_window: 0,
+            good_in_window: 0,
+            token_events_in_window: 0,
+            tokens_in_window: 0.0,
+            tokens_known: false,
+            without_usage: 0,
+            drained: 0,
+            connected: 0,
+            oddities: BTreeMap::new(),
+            errors: BTreeMap::new(),
+        }
+    }
+
+    /// Folds in one attempt.
+    pub fn add(&mut self, record: &Record, limits: &Limits) {
+        if record.phase == Phase::Preflight {
+            return;
+        }
+        self.add_to_rates(record, limits);
+        if record.phase != Phase::Measured {
+            return;
+        }
+        self.planned += u64::from(record.attempt == 0);
+        self.attempts += u64::from(record.sent.is_some());
+        self.connected += u64::from(record.connected);
+        *self.outcomes.entry(record.outcome).or_default() += 1;
+        for (name, count) in &record.oddities {
+            *self.oddities.entry(name.clone()).or_default() += count;
+        }
+        // A refusal is known by its status, whatever its body says; it may say nothing.
+        let refusal = record.status.filter(|status| !(200..300).contains(status));
+        let text = match (refusal, &record.error) {
+            (Some(status), Some(error)) => Some(format!("{status} {error}")),
+            (Some(status), None) => Some(status.to_string()),
+            (None, error) => error.clone(),
+        };
+        if let Some(text) = text {
+            let full = self.errors.len() >= ERROR_TEXTS_MAX && !self.errors.contains_key(&text);
+            let text = if full {
+                "other errors".to_owned()
+            } else {
+                text
+            };
+            *self.errors.entry(text).or_default() += 1;
+        }
+        let ok = record.outcome == Outcome::Ok;
+        for (metric, distribution) in &mut self.latencies {
+            // How late we sent is true of every attempt that was sent, however it ended.
+            if ok || *metric == Metric::ScheduleLag {
+                match metric.sample(record) {
+                    Some(ns) => distribution.record(ns),
+                    // A stream that was asked for, had something to say, and came as a whole body.
+                    None if metric.is_first_token()
+                        && metric.expected_of(record)
+                        && record.counts.token_events > 0 =>
+                    {
+                        distribution.record_missing();
+                    }
+                    None => {}
+                }
+            } else if metric.expected_of(record) {
+                distribution.record_failure();
+            }
+        }
+        let gaps = &record.counts;
+        self.latency_mut(Metric::Icl).add_exact(Exact {
+            count: gaps.gap_count,
+            sum: gaps.gap_sum_ns,
+            min: gaps.gap_min_ns,
+            max: gaps.gap_max_ns,
+        });
+        self.add_usage(record);
+        if ok {
+            self.tool_calls.returned += u64::from(record.counts.calls);
+            self.tool_calls.valid_json += u64::from(record.counts.calls_valid);
+        }
+    }
+
+    /// Folds in one tool call.
+    pub fn add_call(&mut self, call: &CallRecord) {
+        if call.phase != Phase::Measured || call.outcome != Outcome::Ok {
+            return;
+        }
+        self.tool_calls.unknown_name += u64::from(!call.offered);
+        if let (Some(complete), Some(sent)) = (call.complete_ns, call.sent_ns) {
+            self.latency_mut(Metric::TimeToToolCall)
+                .record(complete.nanos_since(sent));
+        }
+    }
+
+    /// Folds in the histogram of the measured gaps, in ns; their exact numbers come with the
+    /// records.
+    pub fn add_gaps(&mut self, gaps: &hdrhistogram::Histogram<u64>) {
+        self.latency_mut(Metric::Icl)
+            .add_histogram(gaps, Exact::default());
+    }
+
+    fn add_to_rates(&mut self, record: &Record, limits: &Limits) {
+        let counts = &record.counts;
+        self.token_events_in_window += counts.window_token_events;
+        let finished_inside = record.terminator.is_some_and(|at| self.window.contains(at));
+        if record.outcome == Outcome::Ok && record.last_usage.output.is_none() {
+            self.without_usage += u64::from(finished_inside);
+        }
+        if let Some(output) = record.last_usage.output {
+            self.tokens_known = true;
+            // Tokens are credited with the events that carried them, each at its own time.
+            let inside = if counts.token_events > 0 {
+                counts.window_token_events as f64 / counts.token_events as f64
+            } else {
+                f64::from(u8::from(finished_inside))
+            };
+            self.tokens_in_window += output as f64 * inside;
+        }
+        if record.outcome == Outcome::Ok
+            && record.phase == Phase::Measured
+            && record.terminator.is_some_and(|at| at > self.window.end_ns)
+        {
+            self.drained += 1;
+        }
+        if record.outcome == Outcome::Ok && finished_inside {
+            self.completed_in_window += 1;
+            self.good_in_window += u64::from(limits.met_by(record));
+        }
+    }
+
+    fn add_usage(&mut self, record: &Record) {
+        fn add(total: &mut Option<u64>, count: Option<u64>) {
+            if let Some(count) = count {
+                *total = Some(total.unwrap_or(0) + count);
+            }
+        }
+        let usage = &record.last_usage;
+        let input = usage.total_input(record.endpoint);
+        add(&mut self.usage.input, input);
+        add(&mut self.usage.cache_read, usage.cache_read);
+        add(&mut self.usage.cache_write, usage.cache_write);
+        add(&mut self.usage.output, usage.output);
+        add(&mut self.usage.reasoning, usage.reasoning);
+        if record.outcome == Outcome::Ok {
+            if let Some(input) = input {
+                self.planned_input.record(record.planned_input);
+                self.achieved_input.record(input);
+            }
+            // A limit is a plan only where the model is asked to fill it; calls end by themselves.
+            if let (Some(limit), Some(output), Class::Chat) =
+                (record.output_limit, usage.output, record.class)
+            {
+                self.planned_output.record(limit);
+                self.achieved_output.record(output);
+            }
+        }
+    }
+
+    /// The distribution of a latency.
+    pub fn latency(&self, metric: Metric) -> &Distribution {
+        &self.latencies[&metric]
+    }
+
+    fn latency_mut(&mut self, metric: Metric) -> &mut Distribution {
+        self.latencies
+            .get_mut(&metric)
+            .expect("every metric has a distribution from the start")
+    }
+
+    /// Measured attempts of this outcome.
+    pub fn outcome(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).copied().unwrap_or(0)
+    }
+
+    /// Measured attempts whose outcome is in this group.
+    pub fn group(&self, group: OutcomeGroup) -> u64 {
+        self.outcomes
+            .iter()
+            .filter(|(o, _)| o.group() == group)
+            .map(|(_, n)| n)
+            .sum()
+    }
+
+    /// Share of the requests that came due and neither succeeded nor were cut or cancelled by the
+    /// harness; dropped ones count as errors. `None` if none came due.
+    pub fn error_rate(&self) -> Option<f64> {
+        let errors = self.group(OutcomeGroup::Failed) + self.group(OutcomeGroup::Dropped);
+        (self.planned > 0).then(|| errors as f64 / self.planned as f64)
+    }
+
+    /// The measured window.
+    pub const fn window(&self) -> Window {
+        self.window
+    }
+
+    /// Successful requests completed in the window, per second.
+    pub fn requests_per_s(&self) -> Option<f64> {
+        Some(self.completed_in_window as f64 / self.window.seconds()?)
+    }
+
+    /// Successful requests completed in the window that met every limit, per second.
+    pub fn goodput_per_s(&self) -> Option<f64> {
+        Some(self.good_in_window as f64 / self.window.seconds()?)
+    }
+
+    /// Reported output tokens in the window, per second; `None` if any answer in it has no usage:
+    /// a sum that lacks a part is not the rate.
+    pub fn output_tokens_per_s(&self) -> Option<f64> {
+        if !self.tokens_known || self.without_usage > 0 {
+            return None;
+        }
+        Some(self.tokens_in_window / self.window.seconds()?)
+    }
+
+    /// Token-bearing events in the window, per second.
+    pub fn events_per_s(&self) -> Option<f64> {
+        Some(self.token_events_in_window as f64 / self.window.seconds()?)
+    }
+}
+
+/// The summary of a run, per endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// One for each endpoint that was planned.
+    pub endpoints: BTreeMap<Endpoint, EndpointSummary>,
+}
+
+impl Summary {
+    /// Nothing yet, over these windows.
+    pub fn new(windows: &BTreeMap<Endpoint, Window>) -> Self {
+        Self {
+            endpoints: windows
+                .iter()
+                .map(|(e, w)| (*e, EndpointSummary::new(*w)))
+                .collect(),
+        }
+    }
+
+    /// Folds in one attempt; one of an endpoint that was not planned is a broken invariant.
+    pub fn add(&mut self, record: &Record, limits: &Limits) {
+        self.endpoints
+            .get_mut(&record.endpoint)
+            .expect("records are of planned endpoints")
+            .add(record, limits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usage::Usage;
+
+    fn at(ms: u64) -> Offset {
+        Offset::from_nanos(ms * 1_000_000)
+    }
+
+    fn window() -> Window {
+        Window {
+            start_ns: at(1_000),
+            end_ns: at(3_000),
+        }
+    }
+
+    /// A streamed success: sent, first token, last token and terminator at these milliseconds.
+    fn ok(sent: u64, first: u64, last: u64, end: u64) -> Record {
+        let mut record = Record::new(
+            "0".repeat(32),
+            Phase::Measured,
+            Endpoint::OpenAi,
+            Class::Chat,
+        );
+        record.streaming = true;
+        record.outcome = Outcome::Ok;
+        record.sent = Some(at(sent));
+        record.first_byte = Some(at(first));
+        record.first_token = Some(at(first));
+        record.first_visible = Some(at(first));
+        record.last_token = Some(at(last));
+        record.terminator = Some(at(end));
+        record.counts.token_events = 10;
+        record.counts.token_batches = 10;
+        record.counts.window_token_events = 10;
+        record.last_usage = Usage {
+            input: Some(100),
+            output: Some(21),
+            ..Usage::default()
+        };
+        record
+    }
+
+    fn summary(records: &[Record], limits: &Limits) -> EndpointSummary {
+        let mut summary = EndpointSummary::new(window());
+        for record in records {
+            summary.add(record, limits);
+        }
+        summary
+    }
+
+    #[test]
+    fn every_latency_by_its_definition() {
+        let mut record = ok(1_005, 1_105, 1_505, 1_510);
+        record.due = Some(at(1_000));
+        let ms = |metric: Metric| metric.sample(&record).map(|ns| ns / 1_000_000);
+        assert_eq!(ms(Metric::Ttft), Some(100));
+        assert_eq!(ms(Metric::TtftFromDue), Some(105));
+        assert_eq!(ms(Metric::Ttfr), None);
+        assert_eq!(ms(Metric::Ttfv), Some(100));
+        assert_eq!(ms(Metric::E2e), Some(505));
+        assert_eq!(ms(Metric::E2eFromDue), Some(510));
+        assert_eq!(ms(Metric::ScheduleLag), Some(5));
+        assert_eq!(
+            ms(Metric::Tpot),
+            Some(20),
+            "400 ms over 20 tokens after the first"
+        );
+    }
+
+    #[test]
+    fn tpot_needs_two_batches_and_leaves_out_reasoning_that_was_not_streamed() {
+        let mut record = ok(0, 100, 500, 510);
+        record.last_usage.reasoning = Some(11);
+        assert_eq!(Metric::Tpot.sample(&record), Some(400_000_000 / 9));
+        record.counts.reasoning_events = 5;
+        assert_eq!(Metric::Tpot.sample(&record), Some(20_000_000));
+        record.counts.token_batches = 1;
+        assert_eq!(Metric::Tpot.sample(&record), None);
+        record.counts.token_batches = 2;
+        record.last_usage.output = None;
+        assert_eq!(Metric::Tpot.sample(&record), None);
+    }
+
+    #[test]
+    fn failures_are_beside_the_latencies_and_in_the_gated_quantiles() {
+        let mut failed = ok(1_000, 1_001, 1_002, 1_003);
+        failed.outcome = Outcome::RateLimited;
+        let summary = summary(
+            &[ok(1_000, 1_100, 1_200, 1_210), failed],
+            &Limits::default(),
+        );
+        let ttft = summary.latency(Metric::Ttft);
+        assert_eq!((ttft.count(), ttft.failed()), (1, 1));
+        assert_eq!(
+            ttft.inclusive_quantile(0.5),
+            Some(Quantile::Value(100_000_000))
+        );
+        assert_eq!(ttft.inclusive_quantile(0.95), Some(Quantile::Failed));
+        assert_eq!(summary.error_rate(), Some(0.5));
+    }
+
+    #[test]
+    fn rates_credit_what_happened_in_the_window_whatever_the_phase() {
+        let mut warmup = ok(900, 950, 1_100, 1_110);
+        warmup.phase = Phase::Warmup;
+        warmup.counts.window_token_events = 5;
+        let mut late = ok(2_900, 2_950, 3_100, 3_110);
+        late.counts.window_token_events = 2;
+        let summary = summary(
+            &[warmup, ok(1_000, 1_100, 1_200, 1_210), late],
+            &Limits::default(),
+        );
+        assert_eq!((summary.planned, summary.attempts), (2, 2));
+        assert_eq!(
+            summary.requests_per_s(),
+            Some(1.0),
+            "two completed inside two seconds"
+        );
+        assert_eq!(summary.events_per_s(), Some(17.0 / 2.0));
+        let tokens = summary.output_tokens_per_s().expect("usage is known");
+        assert!((tokens - (21.0 * 0.5 + 21.0 + 21.0 * 0.2) / 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn goodput_takes_every_limit() {
+        let limits = Limits(vec![
+            (Metric::Ttft, Duration::from_millis(100)),
+            (Metric::E2e, Duration::from_millis(300)),
+        ]);
+        let records = [
+            ok(1_000, 1_100, 1_200, 1_210),
+            ok(1_000, 1_101, 1_200, 1_210),
+            ok(1_000, 1_050, 1_390, 1_400),
+        ];
+        assert_eq!(summary(&records, &limits).goodput_per_s(), Some(0.5));
+    }
+
+    #[test]
+    fn unknown_usage_stays_unknown() {
+        let mut record = ok(1_000, 1_100, 1_200, 1_210);
+        record.last_usage = Usage::default();
+        let summary = summary(&[record], &Limits::default());
+        assert_eq!(summary.output_tokens_per_s(), None);
+        assert_eq!(summary.usage, UsageTotals::default());
+    }
+}
