@@ -28,3 +28,4 @@ pub mod truth;
 pub mod billing;
 pub mod metrics;
 pub mod protocol;
+pub mod schedule;
