@@ -29,3 +29,4 @@ pub mod billing;
 pub mod metrics;
 pub mod protocol;
 pub mod schedule;
+pub mod timeline;

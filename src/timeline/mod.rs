@@ -1,0 +1,671 @@
+//! Stamped events of one attempt -> its [`Record`].
+//!
+//! The caller stamps each body frame when it is handed over, then decodes it; every event takes
+//! the stamp of the frame that completed it. Nothing here reads a clock or looks at a price.
+
+mod call;
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use crate::event::{Event, FinishReason, Oddity};
+use crate::record::{CallRecord, Outcome, Record};
+use crate::seed;
+use crate::time::Offset;
+
+use call::CallState;
+
+/// Error texts in the facts are cut to this many characters: they are for people to read.
+const ERROR_CHARS_MAX: usize = 200;
+
+/// How the transport's part of an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The body ended as HTTP says it should.
+    Complete,
+    /// The transport failed, ran into a limit, or was stopped; the outcome says how, the text
+    /// what the transport said.
+    Broken(Outcome, String),
+}
+
+/// A frame of the body, as the transport handed it over.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// When it was handed over.
+    pub at: Offset,
+    /// Whether the task had to wait for it. Frames that were ready without a wait came in one
+    /// batch with the frame before.
+    pub waited: bool,
+    /// Its length in bytes.
+    pub len: usize,
+    /// Whether `at` lies in the measured window, which the rates are taken over.
+    pub in_window: bool,
+}
+
+/// Builds the record of one attempt.
+#[derive(Debug)]
+pub struct Timeline {
+    record: Record,
+    /// Names of the offered tools.
+    offered: Vec<String>,
+    /// Whether events come one by one; a whole body has no first token.
+    streamed: bool,
+    frame: Frame,
+    batch: u64,
+    last_token_batch: u64,
+    chunk: Chunk,
+    calls: Vec<CallState>,
+    text: Option<Sha256>,
+    reasoning: Option<Sha256>,
+    finish: Option<FinishReason>,
+    stream_error: Option<String>,
+    malformed: Option<String>,
+}
+
+/// Which classes the events of the current chunk have.
+#[derive(Debug, Default)]
+struct Chunk {
+    reasoning: bool,
+    visible: bool,
+    call: bool,
+}
+
+impl Timeline {
+    /// For an attempt whose identity stands in `record`, which offers these tools.
+    pub fn new(record: Record, offered: Vec<String>) -> Self {
+        Self {
+            record,
+            offered,
+            streamed: false,
+            frame: Frame {
+                at: Offset::ZERO,
+                waited: true,
+                len: 0,
+                in_window: false,
+            },
+            batch: 0,
+            last_token_batch: 0,
+            chunk: Chunk::default(),
+            calls: Vec::new(),
+            text: None,
+            reasoning: None,
+            finish: None,
+            stream_error: None,
+            malformed: None,
+        }
+    }
+
+    /// The record as far as it is known.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The transport is about to be asked to send.
+    pub fn sent(&mut self, at: Offset, utc: Timestamp, in_flight: u32) {
+        self.record.sent = Some(at);
+        self.record.sent_utc = Some(format!("{utc:.6}"));
+        self.record.in_flight = Some(in_flight);
+    }
+
+    /// Whether a connect was under way while this attempt waited.
+    pub fn connected(&mut self, connected: bool) {
+        self.record.connected = connected;
+    }
+
+    /// The body ended; events that only its end completes take this stamp.
+    pub fn end_of_body(&mut self, at: Offset, in_window: bool) {
+        self.frame.at = at;
+        self.frame.in_window = in_window;
+    }
+
+    /// The response's head arrived. `streamed` says that its body comes as a stream of events.
+    pub fn head(&mut self, status: u16, request_id: Option<&str>, streamed: bool) {
+        self.record.status = Some(status);
+        self.record.request_id = request_id.map(bounded);
+        self.streamed = streamed;
+    }
+
+    /// A cost stood in a header.
+    pub fn header_cost(&mut self, surface: String, digits: String) {
+        self.record.costs.push((surface, digits));
+    }
+
+    /// Whether a token-bearing event, or the first byte of a whole body, has arrived.
+    pub fn has_begun(&self) -> bool {
+        if self.streamed {
+            self.record.first_token.is_some()
+        } else {
+            self.record.first_byte.is_some()
+        }
+    }
+
+    /// Whether the protocol's own end has been seen.
+    pub fn has_ended(&self) -> bool {
+        self.record.terminator.is_some()
+    }
+
+    /// A body frame was handed over; the events that it completes follow.
+    pub fn frame(&mut self, frame: Frame) {
+        let counts = &mut self.record.counts;
+        if self.record.first_byte.is_none() {
+            self.record.first_byte = Some(frame.at);
+        } else {
+            let silence = frame.at.nanos_since(self.frame.at);
+            counts.silence_max_ns = counts.silence_max_ns.max(silence);
+        }
+        counts.frames += 1;
+        counts.bytes += frame.len as u64;
+        if frame.waited || self.batch == 0 {
+            self.batch += 1;
+        }
+        self.frame = frame;
+    }
+
+    /// An event of the last frame. Returns the gap in ns to the token-bearing event before, where
+    /// this ends a token-bearing event of the wire that has one. `surfaces` names the cost
+    /// surfaces that the decoder was given.
+    pub fn event(
+        &mut self,
+        event: &Event<'_>,
+        surfaces: &[crate::surface::Surface],
+    ) -> Option<u64> {
+        let record = &mut self.record;
+        match *event {
+            Event::Opened { id, model } => {
+                // The first name counts: later chunks repeat it.
+                if record.response_id.is_none() {
+                    record.response_id = id.map(bounded);
+                }
+                if record.served_model.is_none() {
+                    record.served_model = model.map(bounded);
+                }
+            }
+            Event::Reasoning(text) => {
+                self.chunk.reasoning = true;
+                self.reasoning.get_or_insert_default().update(text);
+            }
+            Event::Text(text) => {
+                self.chunk.visible = true;
+                self.text.get_or_insert_default().update(text);
+            }
+            Event::Call { index, id, name } => {
+                self.chunk.call = true;
+                let call = call_at(&mut self.calls, index);
+                call.id = bounded(id);
+                call.name = bounded(name);
+                call.announced = Some(self.frame.at);
+            }
+            Event::Arguments { index, fragment } => {
+                self.chunk.call = true;
+                call_at(&mut self.calls, index).push(fragment, self.frame.at);
+            }
+            Event::CallEnd { index } => call_at(&mut self.calls, index).close(self.frame.at),
+            Event::Usage(usage) => {
+                if record.first_usage.is_empty() {
+                    record.first_usage = usage;
+                }
+                record.last_usage.overwrite(&usage);
+            }
+            Event::Finish { reason, raw } => {
+                self.finish = Some(reason);
+                record.finish = Some(bounded(raw));
+                // OpenAI has no end of a call: the finish is it.
+                for call in &mut self.calls {
+                    call.close(self.frame.at);
+                }
+            }
+            Event::Cost { surface, digits } => {
+                let name = surfaces[surface].to_string();
+                match record.costs.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, known)) => digits.clone_into(known),
+                    None => record.costs.push((name, digits.to_owned())),
+                }
+            }
+            Event::Error { kind, message } => {
+                if !self.has_ended() {
+                    self.stream_error
+                        .get_or_insert_with(|| describe(kind, message));
+                }
+            }
+            Event::Malformed(what) => {
+                if !self.has_ended() {
+                    self.malformed.get_or_insert_with(|| bounded(what));
+                }
+            }
+            Event::Oddity(oddity) => self.count_oddity(oddity),
+            Event::Terminator => record.terminator = record.terminator.or(Some(self.frame.at)),
+            Event::EndOfChunk => return self.end_of_chunk(),
+        }
+        None
+    }
+
+    /// Counts an oddity that the caller noticed.
+    pub fn count_oddity(&mut self, oddity: Oddity) {
+        let oddities = &mut self.record.oddities;
+        match oddities.iter_mut().find(|(name, _)| name == oddity.name()) {
+            Some((_, count)) => *count += 1,
+            None => oddities.push((oddity.name().to_owned(), 1)),
+        }
+    }
+
+    fn end_of_chunk(&mut self) -> Option<u64> {
+        let Chunk {
+            reasoning,
+            visible,
+            call,
+        } = std::mem::take(&mut self.chunk);
+        let at = self.frame.at;
+        let record = &mut self.record;
+        let counts = &mut record.counts;
+        counts.events += 1;
+        counts.reasoning_events += u64::from(reasoning);
+        counts.visible_events += u64::from(visible);
+        counts.call_events += u64::from(call);
+        if !(reasoning || visible || call) {
+            return None;
+        }
+        counts.token_events += 1;
+        counts.window_token_events += u64::from(self.frame.in_window);
+        if self.batch != self.last_token_batch {
+            self.last_token_batch = self.batch;
+            counts.token_batches += 1;
+        }
+        if !self.streamed {
+            return None;
+        }
+        let gap = record.last_token.map(|last| at.nanos_since(last));
+        if let Some(gap) = gap {
+            counts.gap_min_ns = if counts.gap_count == 0 {
+                gap
+            } else {
+                counts.gap_min_ns.min(gap)
+            };
+            counts.gap_count += 1;
+            counts.gap_sum_ns += gap;
+            counts.gap_max_ns = counts.gap_max_ns.max(gap);
+        }
+        let first = |slot: &mut Option<Offset>, is: bool| {
+            if is && slot.is_none() {
+                *slot = Some(at);
+            }
+        };
+        first(&mut record.first_token, true);
+        first(&mut record.first_reasoning, reasoning);
+        first(&mut record.first_visible, visible);
+        record.last_token = Some(at);
+        gap
+    }
+
+    /// The attempt is over. `error_body` is the provider's own word on a refusal (kind, message).
+    pub fn finish(
+        mut self,
+        at: Offset,
+        ending: Ending,
+        error_body: Option<(String, String)>,
+    ) -> (Record, Vec<CallRecord>) {
+        let (outcome, error) = self.judge(ending, error_body);
+        let digest = |hash: Option<Sha256>| hash.map(|hash| seed::hex(&hash.finalize()[..8]));
+        let mut record = self.record;
+        record.outcome = outcome;
+        record.error = error;
+        record.ended = Some(at);
+        record.text_sha256 = digest(self.text);
+        record.reasoning_sha256 = digest(self.reasoning);
+        record.counts.calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        let calls: Vec<CallRecord> = self
+            .calls
+            .into_iter()
+            .zip(0..)
+            .map(|(call, index)| call.finish(index, &record, &self.offered, self.streamed))
+            .collect();
+        record.counts.calls_valid =
+            u32::try_from(calls.iter().filter(|c| c.valid_json).count()).unwrap_or(u32::MAX);
+        (record, calls)
+    }
+
+    fn judge(
+        &mut self,
+        ending: Ending,
+        error_body: Option<(String, String)>,
+    ) -> (Outcome, Option<String>) {
+        let status = self.record.status;
+        if let Some(status) = status.filter(|s| !(200..300).contains(s)) {
+            // What was cut while its error body was still coming was refused all the same.
+            let outcome = if status == 429 {
+                Outcome::RateLimited
+            } else {
+                Outcome::HttpError
+            };
+            let (kind, message) = error_body.unwrap_or_default();
+            return (outcome, Some(describe(&kind, &message)));
+        }
+        if let Some(error) = self.stream_error.take() {
+            return (Outcome::StreamError, Some(error));
+        }
+        if let Some(error) = self.malformed.take() {
+            return (Outcome::Malformed, Some(error));
+        }
+        if self.finish == Some(FinishReason::Error) {
+            return (
+                Outcome::StreamError,
+                Some("the stop reason says error".to_owned()),
+            );
+        }
+        if self.has_ended() {
+            // A success terminator after nothing at all is no answer.
+            return if self.finish.is_none() && self.record.counts.token_events == 0 {
+                (
+                    Outcome::Malformed,
+                    Some("ended with neither content nor a stop reason".to_owned()),
+                )
+            } else {
+                (Outcome::Ok, None)
+            };
+        }
+        match ending {
+            Ending::Complete => (
+                Outcome::Truncated,
+                Some("closed without the terminator".to_owned()),
+            ),
+            Ending::Broken(outcome, text) => {
+                (outcome, Some(bounded(&text)).filter(|t| !t.is_empty()))
+            }
+        }
+    }
+}
+
+fn describe(kind: &str, message: &str) -> String {
+    match (kind, message) {
+        ("", message) => bounded(message),
+        (kind, "") => bounded(kind),
+        (kind, message) => bounded(&format!("{kind}: {message}")),
+    }
+}
+
+/// One line, of bounded length.
+fn bounded(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(ERROR_CHARS_MAX)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+fn call_at(calls: &mut Vec<CallState>, index: u32) -> &mut CallState {
+    let at = index as usize;
+    if at >= calls.len() {
+        calls.resize_with(at + 1, CallState::default);
+    }
+    &mut calls[at]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::record::{Class, Phase};
+    use crate::surface::Surface;
+    use crate::usage::Usage;
+
+    fn identity() -> Record {
+        let trace_id = seed::trace_id("run", "openai", 0, 0);
+        let mut record = Record::new(trace_id, Phase::Measured, Endpoint::OpenAi, Class::Tools);
+        record.sent = Some(Offset::ZERO);
+        record
+    }
+
+    /// Frames at these milliseconds, each with these events and an end of chunk.
+    fn play(
+        frames: &[(u64, bool, &[Event<'_>])],
+        ending: Ending,
+    ) -> (Record, Vec<CallRecord>, Vec<u64>) {
+        let mut timeline = Timeline::new(identity(), vec!["look".to_owned()]);
+        timeline.head(200, None, true);
+        let surfaces = [Surface::Stream("/usage/cost".parse().expect("valid"))];
+        let mut gaps = Vec::new();
+        let mut at = Offset::ZERO;
+        for (ms, waited, events) in frames {
+            at = Offset::from_nanos(ms * 1_000_000);
+            timeline.frame(Frame {
+                at,
+                waited: *waited,
+                len: 10,
+                in_window: *ms < 50,
+            });
+            for event in events.iter().chain([&Event::EndOfChunk]) {
+                gaps.extend(timeline.event(event, &surfaces));
+            }
+        }
+        let (record, calls) = timeline.finish(at, ending, None);
+        (record, calls, gaps)
+    }
+
+    fn ms(at: Option<Offset>) -> Option<u64> {
+        at.map(|at| at.nanos() / 1_000_000)
+    }
+
+    const STOP: Event<'static> = Event::Finish {
+        reason: FinishReason::Stop,
+        raw: "stop",
+    };
+
+    #[test]
+    fn first_tokens_gaps_and_batches() {
+        let (record, _, gaps) = play(
+            &[
+                (
+                    5,
+                    true,
+                    &[Event::Opened {
+                        id: Some("r"),
+                        model: Some("m"),
+                    }],
+                ),
+                (10, true, &[Event::Reasoning("a")]),
+                (30, true, &[Event::Reasoning("b"), Event::Text("c")]),
+                (30, false, &[Event::Text("d")]),
+                (60, true, &[Event::Text("e")]),
+                (
+                    61,
+                    true,
+                    &[
+                        STOP,
+                        Event::Usage(Usage {
+                            output: Some(5),
+                            ..Usage::default()
+                        }),
+                    ],
+                ),
+                (62, true, &[Event::Terminator]),
+            ],
+            Ending::Complete,
+        );
+        assert_eq!(record.outcome, Outcome::Ok);
+        assert_eq!(ms(record.first_byte), Some(5));
+        assert_eq!(ms(record.first_token), Some(10));
+        assert_eq!(ms(record.first_reasoning), Some(10));
+        assert_eq!(ms(record.first_visible), Some(30));
+        assert_eq!(ms(record.last_token), Some(60));
+        assert_eq!(ms(record.terminator), Some(62));
+        assert_eq!(gaps, [20_000_000, 0, 30_000_000]);
+        let counts = record.counts;
+        assert_eq!((counts.gap_count, counts.gap_sum_ns), (3, 50_000_000));
+        assert_eq!((counts.gap_min_ns, counts.gap_max_ns), (0, 30_000_000));
+        assert_eq!((counts.token_events, counts.token_batches), (4, 3));
+        assert_eq!((counts.reasoning_events, counts.visible_events), (2, 3));
+        assert_eq!(
+            (counts.events, counts.frames, counts.window_token_events),
+            (7, 7, 3)
+        );
+        assert_eq!(counts.silence_max_ns, 30_000_000);
+        assert_eq!(record.last_usage.output, Some(5));
+        assert!(record.text_sha256.is_some() && record.reasoning_sha256.is_some());
+    }
+
+    #[test]
+    fn a_call_is_complete_at_its_last_fragment_that_closes_the_object() {
+        let call = |index| Event::Call {
+            index,
+            id: "x",
+            name: "look",
+        };
+        let part = |index, fragment| Event::Arguments { index, fragment };
+        let (record, calls, _) = play(
+            &[
+                (1, true, &[call(0)]),
+                (2, true, &[part(0, "{\"a\": \"}\\\"\"")]),
+                (3, true, &[part(0, "}")]),
+                (4, true, &[call(1), part(1, "{}")]),
+                (5, true, &[part(1, "{}")]),
+                (6, true, &[call(2)]),
+                (
+                    7,
+                    true,
+                    &[Event::Finish {
+                        reason: FinishReason::ToolCalls,
+                        raw: "tool_calls",
+                    }],
+                ),
+                (8, true, &[Event::Terminator]),
+            ],
+            Ending::Complete,
+        );
+        assert_eq!((record.counts.calls, record.counts.calls_valid), (3, 2));
+        assert_eq!(ms(calls[0].complete_ns), Some(3));
+        assert!(
+            !calls[1].valid_json && calls[1].complete_ns.is_none(),
+            "two objects in one"
+        );
+        assert_eq!(
+            ms(calls[2].complete_ns),
+            Some(7),
+            "no arguments: complete at the finish"
+        );
+        assert!(calls.iter().all(|c| c.offered));
+    }
+
+    #[test]
+    fn the_last_cost_of_a_surface_stands() {
+        let cost = |digits| Event::Cost { surface: 0, digits };
+        let (record, _, _) = play(
+            &[
+                (1, true, &[cost("0"), STOP]),
+                (2, true, &[cost("5e-07"), Event::Terminator]),
+            ],
+            Ending::Complete,
+        );
+        assert_eq!(
+            record.costs,
+            [("stream:/usage/cost".to_owned(), "5e-07".to_owned())]
+        );
+    }
+
+    #[test]
+    fn every_ending_has_its_outcome() {
+        let text = Event::Text("a");
+        let reset = || Ending::Broken(Outcome::Reset, "connection reset".to_owned());
+        let cases: [(&[Event<'_>], Ending, Outcome); 9] = [
+            (
+                &[text.clone(), STOP, Event::Terminator],
+                Ending::Complete,
+                Outcome::Ok,
+            ),
+            (
+                &[text.clone(), STOP, Event::Terminator],
+                reset(),
+                Outcome::Ok,
+            ),
+            (&[text.clone(), STOP], Ending::Complete, Outcome::Truncated),
+            (std::slice::from_ref(&text), reset(), Outcome::Reset),
+            (
+                &[
+                    text.clone(),
+                    Event::Error {
+                        kind: "overloaded",
+                        message: "",
+                    },
+                ],
+                Ending::Complete,
+                Outcome::StreamError,
+            ),
+            (
+                &[
+                    Event::Error {
+                        kind: "",
+                        message: "late",
+                    },
+                    STOP,
+                    Event::Terminator,
+                ],
+                Ending::Complete,
+                Outcome::StreamError,
+            ),
+            (
+                &[Event::Malformed("not JSON"), Event::Terminator],
+                Ending::Complete,
+                Outcome::Malformed,
+            ),
+            (&[Event::Terminator], Ending::Complete, Outcome::Malformed),
+            (
+                &[
+                    Event::Finish {
+                        reason: FinishReason::Error,
+                        raw: "error",
+                    },
+                    Event::Terminator,
+                ],
+                Ending::Complete,
+                Outcome::StreamError,
+            ),
+        ];
+        for (events, ending, expected) in cases {
+            let (record, _, _) = play(&[(1, true, events)], ending.clone());
+            assert_eq!(record.outcome, expected, "{events:?} {ending:?}");
+            assert_eq!(
+                record.error.is_none(),
+                expected == Outcome::Ok,
+                "{events:?} {ending:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_its_status_whatever_the_body_did() {
+        for (status, expected) in [
+            (429, Outcome::RateLimited),
+            (500, Outcome::HttpError),
+            (302, Outcome::HttpError),
+        ] {
+            let mut timeline = Timeline::new(identity(), Vec::new());
+            timeline.head(status, Some("req-1"), false);
+            let said = Some(("overloaded".to_owned(), "come\nback later".to_owned()));
+            let (record, _) = timeline.finish(Offset::from_nanos(1), Ending::Complete, said);
+            assert_eq!(record.outcome, expected);
+            assert_eq!(record.error.as_deref(), Some("overloaded: come back later"));
+        }
+    }
+
+    #[test]
+    fn a_whole_body_has_no_first_token() {
+        let mut timeline = Timeline::new(identity(), Vec::new());
+        timeline.head(200, None, false);
+        timeline.frame(Frame {
+            at: Offset::from_nanos(5),
+            waited: true,
+            len: 1,
+            in_window: true,
+        });
+        for event in [Event::Text("a"), STOP, Event::Terminator, Event::EndOfChunk] {
+            assert_eq!(timeline.event(&event, &[]), None);
+        }
+        let (record, _) = timeline.finish(Offset::from_nanos(6), Ending::Complete, None);
+        assert_eq!(record.outcome, Outcome::Ok);
+        assert_eq!((record.first_token, record.last_token), (None, None));
+        assert_eq!(
+            (record.first_byte, record.terminator),
+            (Some(Offset::from_nanos(5)), Some(Offset::from_nanos(5)))
+        );
+        assert_eq!(record.counts.window_token_events, 1);
+    }
+}
