@@ -30,3 +30,4 @@ pub mod metrics;
 pub mod protocol;
 pub mod schedule;
 pub mod timeline;
+pub mod workload;
