@@ -31,3 +31,5 @@ pub mod protocol;
 pub mod schedule;
 pub mod timeline;
 pub mod workload;
+
+pub mod verdict;
