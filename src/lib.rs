@@ -33,3 +33,6 @@ pub mod timeline;
 pub mod workload;
 
 pub mod verdict;
+
+pub mod plan;
+pub mod scenario;

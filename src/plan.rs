@@ -1,0 +1,271 @@
+//! The plan of a run: schedule x workload x seed x slice.
+//!
+//! It says which turns there are, in what order a session goes to the endpoints, and what each
+//! turn sends; it sends nothing and reads no clock.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use crate::endpoint::Endpoint;
+use crate::protocol::{self, Encoded};
+use crate::record::{Phase, Record};
+use crate::schedule::{self, Part};
+use crate::seed;
+use crate::slice::Slice;
+use crate::time::Offset;
+use crate::workload;
+
+/// Output limit of the preflight request, in tokens: it asks whether the target answers, not what.
+const PREFLIGHT_OUTPUT_MAX: u64 = 16;
+
+/// Everything that is known of a run before it starts.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Unique to the run: nonces are made from it.
+    pub run_id: String,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Where every session goes.
+    pub endpoints: Vec<Endpoint>,
+    /// When to send.
+    pub schedule: schedule::Spec,
+    /// What to send.
+    pub workload: workload::Spec,
+    /// Choices of the wire.
+    pub dialect: protocol::Dialect,
+    /// The sessions of this worker.
+    pub slice: Slice,
+    /// When the schedule begins, on the run's clock: after the preflight.
+    pub begins: Offset,
+}
+
+/// A turn that is ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Its identity.
+    pub record: Record,
+    /// Its bytes.
+    pub request: Encoded,
+    /// Names of the tools that it offers.
+    pub offered: Vec<String>,
+}
+
+impl Plan {
+    /// When `part` begins, on the run's clock.
+    pub fn begins(&self, part: Part) -> Offset {
+        self.begins + self.schedule.begins(part).since_start()
+    }
+
+    /// When `part` ends by duration, on the run's clock.
+    pub fn ends(&self, part: Part) -> Option<Offset> {
+        self.schedule
+            .ends(part)
+            .map(|end| self.begins + end.since_start())
+    }
+
+    /// The measured window as far as it is known before the run: an open loop's to the last due
+    /// time, a closed loop's to the end of its duration, if it has one.
+    pub fn window(&self) -> (Offset, Option<Offset>) {
+        let end = if self.schedule.arrivals.is_open() {
+            let last = self
+                .schedule
+                .due_times(Part::Measured, self.seed, Slice::WHOLE)
+                .last();
+            last.map(|(_, due)| self.begins + due.since_start())
+        } else {
+            self.ends(Part::Measured)
+        };
+        (self.begins(Part::Measured), end)
+    }
+
+    /// The arrivals of an open loop's `part` in this slice, on the run's clock.
+    pub fn arrivals(&self, part: Part) -> impl Iterator<Item = (u64, Offset)> + use<> {
+        let begins = self.begins;
+        self.schedule
+            .due_times(part, self.seed, self.slice)
+            .map(move |(session, due)| (session, begins + due.since_start()))
+    }
+
+    /// The endpoints in the order in which `session` goes to them; drawn, so that neither is
+    /// always the first.
+    pub fn order(&self, part: Part, session: u64) -> impl Iterator<Item = Endpoint> + use<> {
+        let mut order = self.endpoints.clone();
+        let stream = format!("{}.order", part.stream());
+        if order.len() == 2 && seed::rng(self.seed, &stream, session).random::<bool>() {
+            order.reverse();
+        }
+        order.into_iter()
+    }
+
+    /// The turn of `session` at `endpoint`.
+    pub fn turn(&self, part: Part, session: u64, endpoint: Endpoint) -> Planned {
+        let phase = match part {
+            Part::Warmup => Phase::Warmup,
+            Part::Measured => Phase::Measured,
+        };
+        self.build(phase, part.stream(), session, endpoint)
+    }
+
+    /// The one request to `endpoint` before the load.
+    pub fn preflight(&self, endpoint: Endpoint) -> Planned {
+        self.build(Phase::Preflight, "preflight", 0, endpoint)
+    }
+
+    fn build(&self, phase: Phase, stream: &str, session: u64, endpoint: Endpoint) -> Planned {
+        let arm = format!("{stream}.{endpoint}");
+        let trace_id = seed::trace_id(&self.run_id, &arm, session, 0);
+        let mut turn = self.workload.turn(self.seed, stream, session, &trace_id);
+        if phase == Phase::Preflight {
+            let limit = turn.prompt.max_output_tokens.unwrap_or(u64::MAX);
+            turn.prompt.max_output_tokens = Some(limit.min(PREFLIGHT_OUTPUT_MAX));
+        }
+        let mut record = Record::new(trace_id, phase, endpoint, turn.class);
+        record.session = session;
+        record.streaming = turn.prompt.stream;
+        record.requested_model.clone_from(&turn.prompt.model);
+        record.planned_input = turn.planned_input;
+        record.output_limit = turn.prompt.max_output_tokens;
+        Planned {
+            record,
+            request: protocol::encode(endpoint, &turn.prompt, &self.dialect),
+            offered: turn
+                .prompt
+                .tools
+                .into_iter()
+                .map(|tool| tool.name)
+                .collect(),
+        }
+    }
+
+    /// What the run will do, for people and for checks before it starts.
+    pub fn forecast(&self) -> Forecast {
+        let sessions = |part| self.schedule.sessions(part, self.seed);
+        let in_flight = match self.schedule.arrivals {
+            schedule::Arrivals::Closed { concurrency } => concurrency,
+            _ => self.schedule.max_in_flight,
+        };
+        Forecast {
+            warmup_sessions: sessions(Part::Warmup),
+            measured_sessions: sessions(Part::Measured),
+            duration: self.schedule.duration.map(|d| d + self.schedule.warmup),
+            in_flight_max: u64::from(in_flight) * self.endpoints.len() as u64,
+            input_tokens_mean: self.workload.input_mean(),
+            output_tokens_mean: self.workload.output_mean(),
+            input_tokens_max: self.workload.input_max(),
+            output_tokens_max: self.workload.output_max(),
+        }
+    }
+}
+
+/// What a run will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forecast {
+    /// Sessions of the warm-up, per endpoint; `None` where only time will tell.
+    pub warmup_sessions: Option<u64>,
+    /// Measured sessions, per endpoint; `None` where only time will tell.
+    pub measured_sessions: Option<u64>,
+    /// Of the arrivals; `None` where only the count ends them.
+    pub duration: Option<Duration>,
+    /// Requests in flight over all endpoints, at most.
+    pub in_flight_max: u64,
+    /// Of a request on average, by estimate.
+    pub input_tokens_mean: u64,
+    /// The output limit of a request on average.
+    pub output_tokens_mean: u64,
+    /// Of one request, by estimate.
+    pub input_tokens_max: u64,
+    /// Of one request.
+    pub output_tokens_max: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::ToolChoice;
+    use crate::workload::{Cache, Size, Source};
+
+    fn plan() -> Plan {
+        Plan {
+            run_id: "run".to_owned(),
+            seed: 1,
+            endpoints: Endpoint::ALL.to_vec(),
+            schedule: schedule::Spec {
+                arrivals: schedule::Arrivals::Constant { rate: 10.0 },
+                warmup: Duration::from_secs(1),
+                count: Some(20),
+                duration: None,
+                max_in_flight: 7,
+            },
+            workload: workload::Spec {
+                models: vec![("m".to_owned(), 1.0)],
+                source: Source::Generated(Size::Fixed(60)),
+                output_tokens: Size::Fixed(9),
+                tools_share: 0.0,
+                stream_share: 1.0,
+                tools: Vec::new(),
+                tool_choice: ToolChoice::Auto,
+                cache: Cache::Unique,
+                temperature: None,
+            },
+            dialect: protocol::Dialect::default(),
+            slice: Slice::WHOLE,
+            begins: Offset::from_nanos(500),
+        }
+    }
+
+    #[test]
+    fn both_endpoints_get_the_same_session_under_their_own_name() {
+        let plan = plan();
+        let [a, b] = Endpoint::ALL.map(|e| plan.turn(Part::Measured, 4, e).record);
+        assert_ne!(a.trace_id, b.trace_id);
+        assert_eq!(
+            (a.session, a.planned_input, a.output_limit),
+            (b.session, b.planned_input, b.output_limit)
+        );
+        assert_ne!(
+            a.trace_id,
+            plan.turn(Part::Warmup, 4, Endpoint::OpenAi).record.trace_id
+        );
+        assert_ne!(a.trace_id, plan.preflight(Endpoint::OpenAi).record.trace_id);
+    }
+
+    #[test]
+    fn the_order_of_the_endpoints_is_drawn() {
+        let first: Vec<_> = (0..100)
+            .filter_map(|k| plan().order(Part::Measured, k).next())
+            .collect();
+        let openai = first.iter().filter(|e| **e == Endpoint::OpenAi).count();
+        assert!((30..70).contains(&openai), "{openai}");
+    }
+
+    #[test]
+    fn the_schedule_begins_where_the_preflight_ended() {
+        let plan = plan();
+        let second = 1_000_000_000;
+        assert_eq!(
+            plan.arrivals(Part::Measured).next(),
+            Some((0, Offset::from_nanos(second + 500)))
+        );
+        let (start, end) = plan.window();
+        assert_eq!(start, Offset::from_nanos(second + 500));
+        assert_eq!(
+            end,
+            Some(Offset::from_nanos(2 * second + 900_000_000 + 500))
+        );
+    }
+
+    #[test]
+    fn the_forecast_counts_the_plan() {
+        let forecast = plan().forecast();
+        assert_eq!(
+            (forecast.warmup_sessions, forecast.measured_sessions),
+            (Some(10), Some(20))
+        );
+        assert_eq!(forecast.in_flight_max, 14);
+        assert_eq!(
+            (forecast.input_tokens_max, forecast.output_tokens_max),
+            (60, 9)
+        );
+    }
+}

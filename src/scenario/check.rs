@@ -1,0 +1,597 @@
+//! The checks that turn a scenario file into a validated [`Scenario`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+
+use super::file::{self, Endpoints, File, Offline, WeightedModel};
+use super::source::{Problem, ScenarioError, Source};
+use super::{Pricing, Scenario, Target, Timeouts, Truth, Workload};
+use crate::endpoint::Endpoint;
+use crate::metrics::{Limits, Metric};
+use crate::money::{Currency, Money};
+use crate::prompt::ToolChoice;
+use crate::protocol;
+use crate::schedule;
+use crate::suggest;
+use crate::surface::Surface;
+use crate::verdict::Gate;
+use crate::workload;
+
+/// Parts of a header's name that say that it carries a credential, which must not stand in a
+/// scenario: it is copied into every run folder.
+const CREDENTIAL_PARTS: [&str; 5] = ["auth", "key", "token", "secret", "cookie"];
+
+/// What the default grace period has beyond the total timeout.
+const GRACE_BEYOND_TOTAL: Duration = Duration::from_secs(1);
+
+/// What is wrong with a value that should name an environment variable. The value itself is not
+/// repeated: it may be a key pasted in the wrong place.
+const NOT_A_VARIABLE: &str = "must be the *name* of an environment variable, in capitals, such as `KEEPROUTER_KEY`, not the key itself";
+
+/// Whether a text can be the name of an environment variable: capitals, since a key often is
+/// letters and digits too.
+fn is_variable(name: &str) -> bool {
+    let valid = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_') && name.chars().all(valid)
+}
+
+/// Builds the scenario, or says everything that is wrong with it.
+pub(super) fn scenario(source: &Source<'_>) -> Result<Scenario, ScenarioError> {
+    let mut check = Check {
+        source,
+        problems: Vec::new(),
+    };
+    match (check.scenario(), check.problems) {
+        (Some(scenario), problems) if problems.is_empty() => Ok(scenario),
+        (_, problems) => {
+            assert!(
+                !problems.is_empty(),
+                "a scenario that cannot be built has a problem"
+            );
+            Err(ScenarioError { problems })
+        }
+    }
+}
+
+/// Collects problems while the parts are built. A part that cannot be built is `None`, and then
+/// there is a problem that says why.
+struct Check<'a> {
+    source: &'a Source<'a>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn say(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push(self.source.problem(key, message));
+    }
+
+    fn scenario(&mut self) -> Option<Scenario> {
+        let file = self.source.file.clone();
+        let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if file.name.is_empty() || file.name.len() > 64 || !file.name.chars().all(valid) {
+            self.say(
+                "name",
+                "must be 1 to 64 letters, digits, `-` or `_`: it names a folder",
+            );
+        }
+        // Each part is checked whatever the others say, so that all problems are shown at once.
+        let target = self.target(&file);
+        let workload = self.workload(&file);
+        let load = self.load(&file.load);
+        let limits = self.limits(&file.limits);
+        let pricing = self.pricing(&file.pricing);
+        let gates = self.gates(&file.gates, limits.as_ref());
+        let grace = match &file.load.grace {
+            Some(text) => self.duration("load.grace", text),
+            // A little beyond the total limit, so that a request that runs into it is told from one
+            // that is cut.
+            None => target
+                .as_ref()
+                .map(|t| t.timeouts.total + GRACE_BEYOND_TOTAL),
+        };
+        let seed = file.load.seed;
+        Some(Scenario {
+            name: file.name.clone(),
+            file,
+            target: target?,
+            workload: workload?,
+            load: load?,
+            seed,
+            grace: grace?,
+            limits,
+            pricing: pricing?,
+            gates,
+        })
+    }
+
+    fn duration(&mut self, key: &str, text: &str) -> Option<Duration> {
+        match humantime::parse_duration(text) {
+            Ok(duration) => Some(duration),
+            Err(_) => {
+                self.say(
+                    key,
+                    format!("`{text}` is not a duration; write `800ms`, `30s` or `5m`"),
+                );
+                None
+            }
+        }
+    }
+
+    fn positive_duration(&mut self, key: &str, text: &str) -> Option<Duration> {
+        let duration = self.duration(key, text)?;
+        if duration.is_zero() {
+            self.say(key, "must be above zero");
+            return None;
+        }
+        Some(duration)
+    }
+
+    fn target(&mut self, file: &File) -> Option<Target> {
+        let target = &file.target;
+        let origin = match &target.base_url {
+            Some(url) => Some(self.origin(url)?),
+            None => None,
+        };
+        if origin.is_some() && file.offline.is_some() {
+            self.say("offline", "describes the offline upstream, but `target.base_url` names another target; remove one of them");
+        }
+        let endpoints = match target.endpoint {
+            Endpoints::OpenAi => vec![Endpoint::OpenAi],
+            Endpoints::Anthropic => vec![Endpoint::Anthropic],
+            Endpoints::Both => Endpoint::ALL.to_vec(),
+        };
+        let models = self
+            .models(target)
+            .into_iter()
+            .map(|(model, _)| model)
+            .collect();
+        if target
+            .api_key_env
+            .as_ref()
+            .is_some_and(|name| !is_variable(name))
+        {
+            self.say("target.api_key_env", NOT_A_VARIABLE);
+        }
+        let headers = self.headers(&target.headers);
+        let headers_env = self.headers_env(&target.headers_env);
+        if target
+            .truth
+            .as_ref()
+            .is_some_and(|truth| truth.contains('@') && truth.contains("://"))
+        {
+            self.say(
+                "target.truth",
+                "holds a user name or password, which must not stand in a file",
+            );
+        }
+        let timeouts = &target.timeouts;
+        let connect = self.positive_duration("target.timeouts.connect", &timeouts.connect);
+        let first_token =
+            self.positive_duration("target.timeouts.first_token", &timeouts.first_token);
+        let idle = self.positive_duration("target.timeouts.idle", &timeouts.idle);
+        let total = self.positive_duration("target.timeouts.total", &timeouts.total);
+        let anthropic_version = HeaderValue::from_str(&target.anthropic_version);
+        if anthropic_version.is_err() {
+            self.say(
+                "target.anthropic_version",
+                "cannot be sent in a header; it is a date such as `2023-06-01`",
+            );
+        }
+        let offline = file.offline.clone().unwrap_or_default();
+        self.offline(&offline);
+        Some(Target {
+            origin,
+            endpoints,
+            models,
+            api_key_env: target.api_key_env.clone(),
+            headers: headers?,
+            headers_env,
+            http: target.http,
+            ca_file: target.ca_file.clone(),
+            truth: target.truth.as_ref().map(|text| {
+                if text.starts_with("http://") || text.starts_with("https://") {
+                    Truth::Url(text.clone())
+                } else {
+                    Truth::File(text.clone())
+                }
+            }),
+            dialect: protocol::Dialect {
+                output_limit_field: match target.output_limit_field {
+                    file::OutputLimitField::MaxTokens => protocol::OutputLimitField::MaxTokens,
+                    file::OutputLimitField::MaxCompletionTokens => {
+                        protocol::OutputLimitField::MaxCompletionTokens
+                    }
+                },
+                include_usage: target.include_usage,
+                anthropic_version: anthropic_version.ok()?,
+            },
+            timeouts: Timeouts {
+                connect: connect?,
+                first_token: first_token?,
+                idle: idle?,
+                total: total?,
+            },
+            offline,
+        })
+    }
+
+    /// Headers whose values stand in environment variables.
+    fn headers_env(&mut self, headers: &BTreeMap<String, String>) -> Vec<(HeaderName, String)> {
+        let mut list = Vec::new();
+        for (name, variable) in headers {
+            let key = format!("target.headers_env.{name}");
+            match HeaderName::from_bytes(name.as_bytes()) {
+                Err(_) => self.say(&key, "is not a header's name"),
+                Ok(_) if !is_variable(variable) => self.say(&key, NOT_A_VARIABLE),
+                Ok(name) => list.push((name, variable.clone())),
+            }
+        }
+        list
+    }
+
+    /// `scheme://host[:port]` of a base URL.
+    fn origin(&mut self, url: &str) -> Option<String> {
+        let key = "target.base_url";
+        let fix =
+            "write the origin, such as `https://gateway.example`; the endpoint's path is added";
+        if url.contains('@') {
+            // Not repeated either.
+            self.say(key, "holds a user name or password; name the variable that holds the key in `target.api_key_env` instead");
+            return None;
+        }
+        let Ok(uri) = url.parse::<Uri>() else {
+            self.say(key, format!("`{url}` is not a URL; {fix}"));
+            return None;
+        };
+        let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            self.say(
+                key,
+                format!("`{url}` has no http:// or https:// and host; {fix}"),
+            );
+            return None;
+        };
+        if !matches!(uri.path().trim_end_matches('/'), "" | "/v1") || uri.query().is_some() {
+            self.say(key, format!("`{url}` has a path or query; {fix}"));
+            return None;
+        }
+        Some(format!(
+            "{}://{authority}",
+            uri.scheme_str().expect("matched above")
+        ))
+    }
+
+    fn models(&mut self, target: &file::Target) -> Vec<(String, f64)> {
+        match (&target.model, target.models.as_slice()) {
+            (Some(model), []) if !model.is_empty() => vec![(model.clone(), 1.0)],
+            (Some(_), []) => {
+                self.say("target.model", "must not be empty");
+                Vec::new()
+            }
+            (None, []) => {
+                self.say("target.model", "is missing: name the model to ask for, such as `magistral-small-latest`");
+                Vec::new()
+            }
+            (Some(_), _) => {
+                self.say("target.model", "and `target.models` exclude each other; keep one");
+                Vec::new()
+            }
+            (None, models) => models
+                .iter()
+                .map(|WeightedModel { model, weight }| {
+                    if model.is_empty() || !weight.is_finite() || *weight <= 0.0 {
+                        self.say("target.models", format!("needs a model id and a weight above zero, not `{model}` with {weight}"));
+                    }
+                    (model.clone(), *weight)
+                })
+                .collect(),
+        }
+    }
+
+    fn headers(&mut self, headers: &BTreeMap<String, String>) -> Option<HeaderMap> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let key = format!("target.headers.{name}");
+            let lower = name.to_ascii_lowercase();
+            if CREDENTIAL_PARTS.iter().any(|part| lower.contains(part)) {
+                self.say(&key, "seems to carry a credential, which must not stand in a file; name the variable that holds the key in `target.api_key_env`, or the one that holds this header's value in `[target.headers_env]`");
+                return None;
+            }
+            match (
+                HeaderName::from_bytes(name.as_bytes()),
+                HeaderValue::from_str(value),
+            ) {
+                (Ok(name), Ok(value)) => {
+                    map.insert(name, value);
+                }
+                _ => {
+                    self.say(
+                        &key,
+                        "is not a header: its name or value has characters that none can hold",
+                    );
+                    return None;
+                }
+            }
+        }
+        Some(map)
+    }
+
+    fn offline(&mut self, offline: &Offline) {
+        for (name, value, min) in [
+            ("ttft_ms_median", offline.ttft_ms_median, f64::MIN_POSITIVE),
+            ("ttft_sigma", offline.ttft_sigma, 0.0),
+            ("gap_ms_median", offline.gap_ms_median, f64::MIN_POSITIVE),
+            ("gap_sigma", offline.gap_sigma, 0.0),
+        ] {
+            if !value.is_finite() || value < min {
+                let bound = if min > 0.0 {
+                    "above zero"
+                } else {
+                    "zero or above"
+                };
+                self.say(
+                    &format!("offline.{name}"),
+                    format!("must be {bound}, not {value}"),
+                );
+            }
+        }
+        self.share("offline.reasoning_share", offline.reasoning_share);
+    }
+
+    fn share(&mut self, key: &str, value: f64) {
+        if !(0.0..=1.0).contains(&value) {
+            self.say(key, format!("is a share from 0 to 1, not {value}"));
+        }
+    }
+
+    fn workload(&mut self, file: &File) -> Option<Workload> {
+        let workload = &file.workload;
+        for (key, size) in [
+            ("workload.input_tokens", &workload.input_tokens),
+            ("workload.output_tokens", &workload.output_tokens),
+        ] {
+            if let Some(fault) = size.fault() {
+                self.say(key, fault);
+            }
+        }
+        self.share("workload.tools_share", workload.tools_share);
+        self.share("workload.stream_share", workload.stream_share);
+        if let Some(temperature) = workload.temperature.filter(|t| !(0.0..=2.0).contains(t)) {
+            self.say(
+                "workload.temperature",
+                format!("must be from 0 to 2, not {temperature}"),
+            );
+        }
+        let tools = workload::builtin_tools();
+        let tool_choice = match workload.tool_choice.as_str() {
+            "auto" => ToolChoice::Auto,
+            "required" => ToolChoice::Required,
+            "none" => ToolChoice::None,
+            name if tools.iter().any(|tool| tool.name == name) => {
+                ToolChoice::Named(name.to_owned())
+            }
+            name => {
+                let known: Vec<&str> = ["auto", "required", "none"]
+                    .into_iter()
+                    .chain(tools.iter().map(|t| t.name.as_str()))
+                    .collect();
+                let hint = suggest::clause(name, known.iter().copied());
+                self.say(
+                    "workload.tool_choice",
+                    format!(
+                        "unknown choice `{name}`{hint}; known are {}",
+                        known.join(", ")
+                    ),
+                );
+                return None;
+            }
+        };
+        // Problems of the models are the target's.
+        let models = match (&file.target.model, file.target.models.as_slice()) {
+            (Some(model), _) => vec![(model.clone(), 1.0)],
+            (None, models) => models.iter().map(|m| (m.model.clone(), m.weight)).collect(),
+        };
+        Some(Workload {
+            spec: workload::Spec {
+                models,
+                source: workload::Source::Generated(workload.input_tokens),
+                output_tokens: workload.output_tokens,
+                tools_share: workload.tools_share,
+                stream_share: workload.stream_share,
+                tools,
+                tool_choice,
+                cache: workload.cache,
+                temperature: workload.temperature,
+            },
+            prompts: workload.prompts.clone(),
+        })
+    }
+
+    fn load(&mut self, load: &file::Load) -> Option<schedule::Spec> {
+        let arrivals = match load.arrivals {
+            file::Arrivals::Closed => {
+                if load.rate.is_some() {
+                    self.say("load.rate", "is for an open loop; set `load.arrivals` to `constant` or `poisson`, or `load.concurrency` instead");
+                }
+                match load.concurrency {
+                    Some(concurrency @ 1..) => Some(schedule::Arrivals::Closed { concurrency }),
+                    Some(0) => {
+                        self.say("load.concurrency", "must be at least 1");
+                        None
+                    }
+                    None => {
+                        self.say("load.concurrency", "is missing: how many users of the closed loop, such as 20; for an open loop set `load.arrivals` and `load.rate`");
+                        None
+                    }
+                }
+            }
+            file::Arrivals::Constant | file::Arrivals::Poisson => {
+                if load.concurrency.is_some() {
+                    self.say("load.concurrency", "is for a closed loop; an open loop has `load.rate`, and `load.max_in_flight` as its bound");
+                }
+                match load.rate {
+                    Some(rate) if rate.is_finite() && rate > 0.0 => {
+                        Some(if load.arrivals == file::Arrivals::Constant {
+                            schedule::Arrivals::Constant { rate }
+                        } else {
+                            schedule::Arrivals::Poisson { rate }
+                        })
+                    }
+                    Some(rate) => {
+                        self.say(
+                            "load.rate",
+                            format!("must be above zero sessions per second, not {rate}"),
+                        );
+                        None
+                    }
+                    None => {
+                        self.say(
+                            "load.rate",
+                            "is missing: sessions per second of the open loop, such as 50",
+                        );
+                        None
+                    }
+                }
+            }
+        };
+        let duration = match &load.duration {
+            Some(text) => Some(self.positive_duration("load.duration", text)?),
+            None => None,
+        };
+        if load.count.is_none() && duration.is_none() {
+            self.say("load.count", "is missing: a run ends by `load.count`, by `load.duration`, or by whichever comes first");
+        }
+        if load.count == Some(0) {
+            self.say("load.count", "must be at least 1");
+        }
+        if load.max_in_flight == 0 {
+            self.say("load.max_in_flight", "must be at least 1");
+        }
+        let warmup = self.duration("load.warmup", &load.warmup);
+        if let (Some(schedule::Arrivals::Closed { concurrency }), max) =
+            (arrivals, load.max_in_flight)
+            && concurrency > max
+        {
+            self.say(
+                "load.concurrency",
+                format!("is above `load.max_in_flight` = {max}; raise that as well"),
+            );
+        }
+        Some(schedule::Spec {
+            arrivals: arrivals?,
+            warmup: warmup?,
+            count: load.count,
+            duration,
+            max_in_flight: load.max_in_flight,
+        })
+    }
+
+    fn limits(&mut self, limits: &BTreeMap<String, String>) -> Option<Limits> {
+        let known = || {
+            Metric::ALL
+                .into_iter()
+                .filter(|m| {
+                    !matches!(
+                        m,
+                        Metric::Icl | Metric::TimeToToolCall | Metric::ScheduleLag
+                    )
+                })
+                .map(Metric::name)
+        };
+        let mut list = Vec::new();
+        for (name, text) in limits {
+            let key = format!("limits.{name}");
+            match known().find(|k| k == name).and_then(Metric::from_name) {
+                Some(metric) => list.extend(
+                    self.positive_duration(&key, text)
+                        .map(|limit| (metric, limit)),
+                ),
+                None => {
+                    let hint = suggest::clause(name, known());
+                    let names: Vec<&str> = known().collect();
+                    self.say(
+                        &key,
+                        format!(
+                            "unknown limit `{name}`{hint}; known are {}",
+                            names.join(", ")
+                        ),
+                    );
+                }
+            }
+        }
+        (!list.is_empty()).then_some(Limits(list))
+    }
+
+    fn pricing(&mut self, pricing: &file::Pricing) -> Option<Pricing> {
+        let surfaces = match &pricing.recorded {
+            None => Surface::defaults(),
+            Some(list) => {
+                let mut surfaces = Vec::new();
+                for (n, text) in list.iter().enumerate() {
+                    match text.parse::<Surface>() {
+                        Ok(surface) => surfaces.push(surface),
+                        Err(error) => {
+                            self.say(&format!("pricing.recorded[{n}]"), error.to_string());
+                        }
+                    }
+                }
+                surfaces
+            }
+        };
+        let budget = match &pricing.budget {
+            None => None,
+            Some(text) => {
+                let parsed = text.trim().split_once(' ').and_then(|(amount, currency)| {
+                    Some((
+                        amount.parse::<Money>().ok()?,
+                        currency.trim().parse::<Currency>().ok()?,
+                    ))
+                });
+                match parsed.filter(|(amount, _)| *amount > Money::ZERO) {
+                    Some(budget) => Some(budget),
+                    None => {
+                        self.say("pricing.budget", format!("`{text}` is not an amount above zero with its currency; write `5 USD`"));
+                        return None;
+                    }
+                }
+            }
+        };
+        Some(Pricing {
+            table: pricing.table.clone(),
+            surfaces: surfaces.into(),
+            budget,
+        })
+    }
+
+    fn gates(&mut self, expressions: &[String], limits: Option<&Limits>) -> Vec<Gate> {
+        let endpoints = self.source.file.target.endpoint;
+        let mut gates = Vec::new();
+        for (n, expression) in expressions.iter().enumerate() {
+            let key = format!("gates[{n}]");
+            match Gate::parse(expression) {
+                Err(error) => self.say(&key, format!("`{expression}`: {error}")),
+                Ok(gate) => {
+                    let missing = matches!(
+                        (gate.endpoint, endpoints),
+                        (Some(Endpoint::OpenAi), Endpoints::Anthropic)
+                            | (Some(Endpoint::Anthropic), Endpoints::OpenAi)
+                    );
+                    if missing {
+                        self.say(
+                            &key,
+                            format!(
+                                "`{expression}`: the endpoint is not loaded; see `target.endpoint`"
+                            ),
+                        );
+                    }
+                    if gate.is_about_goodput() && limits.is_none() {
+                        self.say(&key, format!("`{expression}`: goodput needs `[limits]`"));
+                    }
+                    gates.push(gate);
+                }
+            }
+        }
+        gates
+    }
+}

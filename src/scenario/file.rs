@@ -1,0 +1,352 @@
+//! The scenario file as it is written: serde types, and the JSON Schema that is made from them.
+//!
+//! Nothing here is checked beyond its type; `Scenario` is the validated form.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::workload::{Cache, Size};
+
+/// A scenario: what to load, with what, how hard, and what must hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Name of the scenario: letters, digits, `-` and `_`; part of the run folder's name.
+    pub name: String,
+    /// One line on what it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Claims that must hold, as in `ttft p95 < 800ms`; an unprefixed one must hold on each
+    /// endpoint.
+    #[serde(default)]
+    pub gates: Vec<String>,
+    /// What is loaded.
+    #[serde(default)]
+    pub target: Target,
+    /// What is sent.
+    #[serde(default)]
+    pub workload: Workload,
+    /// When it is sent.
+    #[serde(default)]
+    pub load: Load,
+    /// Upper limits of latencies, by metric: a request within all of them is goodput.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, String>,
+    /// Prices, recorded costs and the budget.
+    #[serde(default)]
+    pub pricing: Pricing,
+    /// How the offline upstream behaves; only without `target.base_url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<Offline>,
+}
+
+/// What is loaded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Target {
+    /// Origin of the gateway, as in `https://gateway.example`; a trailing `/v1` is accepted.
+    /// Without one, the embedded offline upstream is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Which endpoints.
+    pub endpoint: Endpoints,
+    /// The model to ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Several models and their weights, instead of `model`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<WeightedModel>,
+    /// *Name* of the environment variable that holds the API key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_env: Option<String>,
+    /// Further headers of every request.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Further headers whose values are secret: by header, the *name* of the environment variable
+    /// that holds the value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers_env: BTreeMap<String, String>,
+    /// HTTP version: `1.1` or `2`.
+    pub http: HttpVersion,
+    /// PEM file with further certificate authorities, relative to the scenario file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// Journal of the upstream behind the target (URL, or JSONL file relative to the scenario
+    /// file): the independent count that token verification rests on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truth: Option<String>,
+    /// Which field carries the output limit on the `openai` endpoint.
+    pub output_limit_field: OutputLimitField,
+    /// Whether to ask for usage in `openai` streams (`stream_options.include_usage`).
+    pub include_usage: bool,
+    /// The `anthropic-version` header.
+    pub anthropic_version: String,
+    /// Limits of waiting.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self {
+            base_url: None,
+            endpoint: Endpoints::Both,
+            model: None,
+            models: Vec::new(),
+            api_key_env: None,
+            headers: BTreeMap::new(),
+            headers_env: BTreeMap::new(),
+            http: HttpVersion::Http1,
+            ca_file: None,
+            truth: None,
+            output_limit_field: OutputLimitField::MaxTokens,
+            include_usage: true,
+            anthropic_version: "2023-06-01".to_owned(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// Which endpoints a run goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Endpoints {
+    /// `/v1/chat/completions`.
+    OpenAi,
+    /// `/v1/messages`.
+    Anthropic,
+    /// Every session goes to each; count, rate and concurrency are per endpoint.
+    Both,
+}
+
+/// A model and how often it is asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedModel {
+    /// The model id.
+    pub model: String,
+    /// Its weight among all; above zero.
+    pub weight: f64,
+}
+
+/// HTTP version of the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HttpVersion {
+    /// A connection for each request in flight.
+    #[serde(rename = "1.1")]
+    Http1,
+    /// Requests share connections.
+    #[serde(rename = "2")]
+    Http2,
+}
+
+/// Name of the output limit on the `openai` endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputLimitField {
+    /// The older name, which Mistral and most gateways need.
+    MaxTokens,
+    /// The newer name.
+    MaxCompletionTokens,
+}
+
+/// Limits of waiting, as in `5s` or `800ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// Until a connection is made.
+    pub connect: String,
+    /// From sending to the first token of a stream.
+    pub first_token: String,
+    /// Between two frames of a body, from its first token on.
+    pub idle: String,
+    /// From sending to the end.
+    pub total: String,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: "5s".to_owned(),
+            first_token: "60s".to_owned(),
+            idle: "30s".to_owned(),
+            total: "5m".to_owned(),
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Workload {
+    /// Input tokens of generated prompts, by estimate.
+    pub input_tokens: Size,
+    /// Output limit of each request.
+    pub output_tokens: Size,
+    /// Prompts from a JSONL file, relative to the scenario file, instead of generated ones: one
+    /// object a line, with `prompt` and, if wanted, `system` and `max_output_tokens`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<String>,
+    /// Share of the requests that offer tools, 0 to 1.
+    pub tools_share: f64,
+    /// Share of the requests that ask for a stream, 0 to 1.
+    pub stream_share: f64,
+    /// Whether the model must call a tool: `auto`, `required`, `none`, or the name of one.
+    pub tool_choice: String,
+    /// Whether prompts are made unique by a nonce.
+    pub cache: Cache,
+    /// Sampling temperature; left out if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self {
+            input_tokens: Size::Fixed(500),
+            output_tokens: Size::Fixed(64),
+            prompts: None,
+            tools_share: 0.0,
+            stream_share: 1.0,
+            tool_choice: "auto".to_owned(),
+            cache: Cache::Unique,
+            temperature: None,
+        }
+    }
+}
+
+/// When requests are sent; per endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Load {
+    /// The arrival process.
+    pub arrivals: Arrivals,
+    /// Users of a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Sessions per second of an open loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Measured sessions, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// How long measured sessions start, at most, as in `30s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// Length of the warm-up before, whose requests are in no latency and no count.
+    pub warmup: String,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Requests in flight at one endpoint, at most; an arrival beyond is `dropped`.
+    pub max_in_flight: u32,
+    /// How long requests in flight may take after the last one started, before they are `cut`;
+    /// default: a second more than the total timeout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace: Option<String>,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            arrivals: Arrivals::Closed,
+            concurrency: None,
+            rate: None,
+            count: None,
+            duration: None,
+            warmup: "0s".to_owned(),
+            seed: 1,
+            max_in_flight: 1_000,
+            grace: None,
+        }
+    }
+}
+
+/// The arrival process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Arrivals {
+    /// Closed loop: `concurrency` users, each starting when its last request ended.
+    Closed,
+    /// Open loop, evenly spaced at `rate`.
+    Constant,
+    /// Open loop, exponential gaps with mean `1 / rate`.
+    Poisson,
+}
+
+/// Prices, recorded costs and the budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pricing {
+    /// Price table: a CSV file relative to the scenario file, or `builtin:keeprouter`.
+    pub table: String,
+    /// Where the gateway records the cost: `header:NAME`, `body:/json/pointer`,
+    /// `stream:/json/pointer`; default: the places of the known gateways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Vec<String>>,
+    /// Hard limit of what a command may spend, as in `5 USD`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+}
+
+impl Default for Pricing {
+    fn default() -> Self {
+        Self {
+            table: "builtin:keeprouter".to_owned(),
+            recorded: None,
+            budget: None,
+        }
+    }
+}
+
+/// How the offline upstream behaves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Offline {
+    /// Shapes of the `openai` endpoint.
+    pub dialect: OfflineDialect,
+    /// Time to first token, log-normal: the median in ms.
+    pub ttft_ms_median: f64,
+    /// Its standard deviation, of the logarithm.
+    pub ttft_sigma: f64,
+    /// Time between tokens, log-normal: the median in ms.
+    pub gap_ms_median: f64,
+    /// Its standard deviation, of the logarithm.
+    pub gap_sigma: f64,
+    /// Share of the output tokens that are reasoning.
+    pub reasoning_share: f64,
+    /// Parallel calls of an answer to a request that offers tools.
+    pub tool_calls: u32,
+}
+
+impl Default for Offline {
+    fn default() -> Self {
+        Self {
+            dialect: OfflineDialect::OpenAi,
+            ttft_ms_median: 60.0,
+            ttft_sigma: 0.35,
+            gap_ms_median: 8.0,
+            gap_sigma: 0.3,
+            reasoning_share: 0.0,
+            tool_calls: 2,
+        }
+    }
+}
+
+/// Shapes of the offline upstream's `openai` endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OfflineDialect {
+    /// As the original.
+    OpenAi,
+    /// As Mistral's: thinking lists, whole tool calls in one chunk.
+    Mistral,
+}
+
+/// The JSON Schema of scenario files, as text that ends in a newline.
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(File);
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema is plain JSON");
+    text.push('\n');
+    text
+}

@@ -1,0 +1,177 @@
+//! A scenario file -> validated specs.
+//!
+//! In: the file's text and the overrides. Out: a [`Scenario`], whose existence proves that every
+//! value is in range and fits the others; or every problem that there is, each with its place, its
+//! key and the fix. It reads no file itself: the price table, prompts and certificates that a
+//! scenario names are loaded by `store`.
+
+mod check;
+mod file;
+mod source;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+
+use crate::endpoint::Endpoint;
+use crate::metrics::Limits;
+use crate::money::{Currency, Money};
+use crate::protocol;
+use crate::schedule;
+use crate::surface::Surface;
+use crate::verdict::Gate;
+use crate::workload;
+
+pub use file::{Endpoints, File, HttpVersion, Offline, OfflineDialect, schema};
+pub use source::{Problem, ScenarioError};
+
+use source::Source;
+
+/// A validated scenario.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The file with all overrides and defaults, as it is copied into the run folder.
+    pub file: File,
+    /// Its name.
+    pub name: String,
+    /// What is loaded.
+    pub target: Target,
+    /// What is sent; given prompts are not loaded yet.
+    pub workload: Workload,
+    /// When it is sent.
+    pub load: schedule::Spec,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// How long requests in flight may take after the last one started.
+    pub grace: Duration,
+    /// What counts as goodput; `None` without limits.
+    pub limits: Option<Limits>,
+    /// Prices, recorded costs, budget.
+    pub pricing: Pricing,
+    /// What must hold.
+    pub gates: Vec<Gate>,
+}
+
+/// What is loaded.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// `scheme://host[:port]`; `None`: the offline upstream.
+    pub origin: Option<String>,
+    /// In the order of reports; not empty.
+    pub endpoints: Vec<Endpoint>,
+    /// The models asked for.
+    pub models: Vec<String>,
+    /// Name of the environment variable with the key.
+    pub api_key_env: Option<String>,
+    /// Further headers.
+    pub headers: HeaderMap,
+    /// Further headers whose values stand in environment variables: (name, variable).
+    pub headers_env: Vec<(HeaderName, String)>,
+    /// HTTP version.
+    pub http: HttpVersion,
+    /// Certificate authorities, as written.
+    pub ca_file: Option<String>,
+    /// The upstream's journal, if there is one to hold the usage against.
+    pub truth: Option<Truth>,
+    /// Choices of the wire.
+    pub dialect: protocol::Dialect,
+    /// Limits of waiting.
+    pub timeouts: Timeouts,
+    /// How the offline upstream behaves.
+    pub offline: Offline,
+}
+
+/// Where the upstream's journal is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// Asked for over HTTP after the run.
+    Url(String),
+    /// A JSONL file, as written.
+    File(String),
+}
+
+/// Limits of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until a connection is made.
+    pub connect: Duration,
+    /// From sending to the first token of a stream.
+    pub first_token: Duration,
+    /// Between two frames of a body, from its first token on.
+    pub idle: Duration,
+    /// From sending to the end.
+    pub total: Duration,
+}
+
+/// What is sent, where given prompts still are a path.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    spec: workload::Spec,
+    /// JSONL file with prompts, as written.
+    pub prompts: Option<String>,
+}
+
+impl Workload {
+    /// The spec, with the prompts of the file if there is one.
+    ///
+    /// # Panics
+    /// If the file's prompts are not given, or are empty.
+    pub fn spec(&self, given: Option<Vec<workload::Given>>) -> workload::Spec {
+        assert_eq!(
+            self.prompts.is_some(),
+            given.is_some(),
+            "prompts come from their file"
+        );
+        let mut spec = self.spec.clone();
+        if let Some(list) = given {
+            assert!(
+                !list.is_empty(),
+                "an empty prompt file is refused when it is loaded"
+            );
+            spec.source = workload::Source::Given(list);
+        }
+        spec
+    }
+}
+
+/// Prices, recorded costs, budget.
+#[derive(Clone, Debug)]
+pub struct Pricing {
+    /// `builtin:NAME` or a path, as written.
+    pub table: String,
+    /// Where the cost is recorded.
+    pub surfaces: Arc<[Surface]>,
+    /// The most that a command may spend.
+    pub budget: Option<(Money, Currency)>,
+}
+
+impl Scenario {
+    /// Reads a scenario. `origin` names the text in errors; `overrides` are (dotted key, value),
+    /// later ones over earlier ones.
+    pub fn parse(
+        origin: &str,
+        text: &str,
+        overrides: &[(String, String)],
+    ) -> Result<Self, ScenarioError> {
+        let source = Source::read(origin, text, overrides)?;
+        check::scenario(&source)
+    }
+
+    /// A problem of `key` that was found only when another file was loaded.
+    pub fn problem(
+        origin: &str,
+        text: &str,
+        overrides: &[(String, String)],
+        key: &str,
+        message: impl Into<String>,
+    ) -> ScenarioError {
+        let problem = match Source::read(origin, text, overrides) {
+            Ok(source) => source.problem(key, message),
+            Err(error) => return error,
+        };
+        ScenarioError {
+            problems: vec![problem],
+        }
+    }
+}
