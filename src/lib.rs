@@ -35,4 +35,5 @@ pub mod workload;
 pub mod verdict;
 
 pub mod plan;
+pub mod report;
 pub mod scenario;

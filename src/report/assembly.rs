@@ -1,0 +1,494 @@
+//! Facts -> [`Report`], as a fold: whoever holds the facts puts them in one by one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    Cost, EndpointReport, Gate, Latency, Quantiles, REPORT_SCHEMA, Report, Requests, Run,
+    ScheduleLag, Size, Sizes, Spent, Throughput, ToolCalls, Truth as TruthReport, Usage, Validity,
+    Verdict, Worst,
+};
+use crate::billing::bill::{Bill, EndpointBill};
+use crate::billing::finding::Finding;
+use crate::billing::prices::PriceTable;
+use crate::billing::verify::{Verification, Verifier};
+use crate::endpoint::Endpoint;
+use crate::manifest::Manifest;
+use crate::metrics::{Distribution, EndpointSummary, Limits, Metric, Summary};
+use crate::money::{Currency, Money, MoneyError};
+use crate::record::{CallRecord, Health, Outcome, OutcomeGroup, Phase, Record};
+use crate::time::{Offset, Window};
+use crate::truth::Truth;
+use crate::verdict::{self, End, Evidence};
+
+/// Planned and achieved sizes may differ by this share before the report warns.
+const SIZE_TOLERANCE: f64 = 0.1;
+
+/// The facts do not add up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssemblyError {
+    /// An amount beyond what an amount can be.
+    #[error("the bill cannot be summed up: {0}")]
+    Money(#[from] MoneyError),
+    /// A record of an endpoint that the manifest does not name.
+    #[error("a row is of the {0} endpoint, which the run did not plan")]
+    UnplannedEndpoint(Endpoint),
+}
+
+/// A report under construction.
+#[derive(Debug)]
+pub struct Assembly<'a> {
+    manifest: &'a Manifest,
+    gates: &'a [verdict::Gate],
+    limits: Option<&'a Limits>,
+    prices: &'a PriceTable,
+    summary: Summary,
+    bill: Bill<'a>,
+    truths: HashMap<String, Vec<Truth>>,
+    verifier: Verifier,
+    against_truth: BTreeMap<Endpoint, AgainstTruth>,
+    answered: Answered,
+    evidence: Evidence,
+    torn: bool,
+}
+
+/// Complete answers of the measured phase, while there is a truth.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answered {
+    all: u64,
+    /// With an entry in the journal.
+    in_journal: u64,
+}
+
+/// What is held against the truth beside token counts.
+#[derive(Debug)]
+struct AgainstTruth {
+    ttft_error: Distribution,
+    missing_calls: u64,
+    extra_calls: u64,
+}
+
+impl<'a> Assembly<'a> {
+    /// Nothing put in yet. `last_sent` is when the last measured request of an endpoint was sent:
+    /// the window's end where a killed run has left none.
+    pub fn new(
+        manifest: &'a Manifest,
+        gates: &'a [verdict::Gate],
+        limits: Option<&'a Limits>,
+        prices: &'a PriceTable,
+        last_sent: &BTreeMap<Endpoint, Window>,
+    ) -> Self {
+        let none = Window {
+            start_ns: Offset::ZERO,
+            end_ns: Offset::ZERO,
+        };
+        let windows = manifest
+            .endpoints
+            .iter()
+            .map(|e| {
+                (
+                    *e,
+                    *manifest
+                        .windows
+                        .get(e)
+                        .or(last_sent.get(e))
+                        .unwrap_or(&none),
+                )
+            })
+            .collect();
+        Self {
+            manifest,
+            gates,
+            limits,
+            prices,
+            summary: Summary::new(&windows),
+            bill: Bill::new(prices),
+            truths: HashMap::new(),
+            verifier: Verifier::new(),
+            against_truth: BTreeMap::new(),
+            answered: Answered::default(),
+            evidence: Evidence::default(),
+            torn: false,
+        }
+    }
+
+    /// Puts in a truth; all of them go before the records.
+    pub fn add_truth(&mut self, truth: Truth) {
+        self.verifier.add_truth(&truth);
+        self.truths
+            .entry(truth.nonce.clone())
+            .or_default()
+            .push(truth);
+    }
+
+    /// Puts in an attempt.
+    pub fn add(&mut self, record: &Record) -> Result<(), AssemblyError> {
+        let none = Limits::default();
+        self.summary
+            .endpoints
+            .get_mut(&record.endpoint)
+            .ok_or(AssemblyError::UnplannedEndpoint(record.endpoint))?
+            .add(record, self.limits.unwrap_or(&none));
+        self.bill.add(record)?;
+        if self.manifest.truth.is_some() {
+            let truths = self
+                .truths
+                .get(&record.trace_id)
+                .map_or(&[][..], Vec::as_slice);
+            self.verifier.add(record, truths)?;
+            if (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured) {
+                self.answered.all += 1;
+                self.answered.in_journal += u64::from(!truths.is_empty());
+                if let [truth] = truths {
+                    hold_against(&mut self.against_truth, record, truth);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts in a tool call.
+    pub fn add_call(&mut self, call: &CallRecord) {
+        if let Some(summary) = self.summary.endpoints.get_mut(&call.endpoint) {
+            summary.add_call(call);
+        }
+    }
+
+    /// Puts in the gaps of an interval.
+    pub fn add_gaps(&mut self, endpoint: Endpoint, gaps: &hdrhistogram::Histogram<u64>) {
+        if let Some(summary) = self.summary.endpoints.get_mut(&endpoint) {
+            summary.add_gaps(gaps);
+        }
+    }
+
+    /// Puts in a worker's second.
+    pub fn add_health(&mut self, row: &Health) {
+        self.evidence.add(row);
+    }
+
+    /// A file of facts ends in the middle of a row.
+    pub fn torn(&mut self) {
+        self.torn = true;
+    }
+
+    /// Whether a turn that came due has no row: its task died, or its row was lost.
+    fn rows_are_missing(&self) -> bool {
+        self.manifest.planned.iter().any(|(endpoint, planned)| {
+            self.summary
+                .endpoints
+                .get(endpoint)
+                .is_none_or(|summary| summary.planned != *planned)
+        })
+    }
+
+    /// The report, and the judgement that it shows.
+    pub fn finish(self) -> Report {
+        let manifest = self.manifest;
+        let currency = self.prices.currency();
+        let mut bills: BTreeMap<Endpoint, EndpointBill> = manifest
+            .endpoints
+            .iter()
+            .filter_map(|e| Some((*e, self.bill.endpoint(*e)?)))
+            .collect();
+        let mut verifications: BTreeMap<Endpoint, Verification> = BTreeMap::new();
+        if manifest.truth.is_some() {
+            for endpoint in &manifest.endpoints {
+                let verification = self.verifier.endpoint(*endpoint, currency);
+                // A bill that adds up can rest on counts that are not true: a gate on findings
+                // must see these too.
+                if let Some(bill) = bills.get_mut(endpoint) {
+                    bill.findings.extend(verification.findings.iter().cloned());
+                    bill.findings.sort_by_key(|f: &Finding| f.severity);
+                }
+                verifications.insert(*endpoint, verification);
+            }
+        }
+        let validity = verdict::validity(self.gates, self.limits, &self.summary, &self.evidence);
+        let end = if manifest.interrupted {
+            End::Interrupted
+        } else if manifest.partial || self.torn || self.rows_are_missing() {
+            End::Incomplete
+        } else {
+            End::Complete
+        };
+        let judged = verdict::judge(self.gates, &self.summary, &bills, &validity, end);
+        let mut warnings = manifest.warnings.clone();
+        warnings.extend(journal_warning(manifest.truth.as_deref(), self.answered));
+        let endpoints: BTreeMap<Endpoint, EndpointReport> = self
+            .summary
+            .endpoints
+            .iter()
+            .map(|(endpoint, summary)| {
+                let report = endpoint_report(
+                    summary,
+                    manifest.planned.get(endpoint).copied(),
+                    self.limits.is_some(),
+                    currency,
+                    bills.get(endpoint),
+                    verifications.get(endpoint),
+                    self.against_truth.get(endpoint),
+                );
+                warnings.extend(size_warnings(*endpoint, &report.sizes));
+                (*endpoint, report)
+            })
+            .collect();
+        Report {
+            schema: REPORT_SCHEMA.to_owned(),
+            run: Run {
+                id: manifest.id.clone(),
+                scenario: manifest.scenario.clone(),
+                started_at: manifest.started_at.clone(),
+                duration_s: manifest.duration_ns.map(|ns| ns as f64 / 1e9),
+                seed: manifest.seed,
+                version: manifest.version.clone(),
+                config_sha256: manifest.config_sha256.clone(),
+                prices_sha256: self.prices.sha256(),
+                partial: end != End::Complete,
+                target: manifest.target.clone(),
+                load: manifest.load.clone(),
+                models: manifest.models.clone(),
+                truth: manifest
+                    .truth
+                    .clone()
+                    .filter(|_| manifest.truth_error.is_none()),
+                spent: Spent {
+                    currency: currency.code().to_owned(),
+                    amount: self.bill.spent_total().amount.to_string(),
+                    unknown: self.bill.spent_total().unknown,
+                },
+                warnings,
+                environment: manifest.environment.clone(),
+            },
+            validity: validity.into(),
+            endpoints,
+            parity: None,
+            verdict: judged.into(),
+        }
+    }
+}
+
+impl From<verdict::Validity> for Validity {
+    fn from(validity: verdict::Validity) -> Self {
+        Self {
+            valid: validity.valid,
+            reasons: validity.reasons,
+            schedule_lag_ms: latency(&validity.schedule_lag).map(|lag| ScheduleLag {
+                p50: lag.p50,
+                p99: lag.p99,
+                max: lag.max,
+            }),
+            cpu_utilization: validity.cpu_utilization,
+            dropped: validity.dropped,
+        }
+    }
+}
+
+impl From<verdict::Verdict> for Verdict {
+    fn from(judged: verdict::Verdict) -> Self {
+        let gate = |gate: verdict::GateResult| Gate {
+            expression: gate.expression,
+            endpoint: gate.endpoint,
+            actual: gate.actual,
+            status: gate.status,
+            reason: gate.reason,
+        };
+        Self {
+            status: judged.status,
+            reasons: judged.reasons,
+            gates: judged.gates.into_iter().map(gate).collect(),
+        }
+    }
+}
+
+fn hold_against(all: &mut BTreeMap<Endpoint, AgainstTruth>, record: &Record, truth: &Truth) {
+    let against = all.entry(record.endpoint).or_insert_with(|| AgainstTruth {
+        ttft_error: Distribution::of_nanos(),
+        missing_calls: 0,
+        extra_calls: 0,
+    });
+    if let (Some(measured), Some(written)) =
+        (Metric::Ttft.sample(record), truth.first_token_write_ns)
+    {
+        // Nothing arrives before it is written; a negative difference is the clocks' grain.
+        against.ttft_error.record(measured.saturating_sub(written));
+    }
+    let calls = u64::from(record.counts.calls);
+    against.missing_calls += truth.tool_calls.saturating_sub(calls);
+    against.extra_calls += calls.saturating_sub(truth.tool_calls);
+}
+
+fn endpoint_report(
+    summary: &EndpointSummary,
+    planned: Option<u64>,
+    limited: bool,
+    currency: Currency,
+    bill: Option<&EndpointBill>,
+    verification: Option<&Verification>,
+    against: Option<&AgainstTruth>,
+) -> EndpointReport {
+    let outcomes = Outcome::ALL
+        .into_iter()
+        .map(|o| (o.name().to_owned(), summary.outcome(o)))
+        .filter(|(_, n)| *n > 0)
+        .collect();
+    let [ok, failed, dropped, cut, cancelled] = [
+        OutcomeGroup::Ok,
+        OutcomeGroup::Failed,
+        OutcomeGroup::Dropped,
+        OutcomeGroup::Cut,
+        OutcomeGroup::Cancelled,
+    ]
+    .map(|group| summary.group(group));
+    let usage = summary.usage;
+    let calls = summary.tool_calls;
+    let truth = verification.map(|verification| TruthReport {
+        verified: verification.verified,
+        of: verification.of,
+        ttft_error_ms: against.and_then(|a| latency(&a.ttft_error)),
+    });
+    EndpointReport {
+        requests: Requests {
+            planned: planned.unwrap_or(summary.planned),
+            ok,
+            failed,
+            dropped,
+            cut,
+            cancelled,
+            attempts: summary.attempts,
+            outcomes,
+            connected: summary.connected,
+            errors: summary.errors.clone(),
+            oddities: summary.oddities.clone(),
+        },
+        latency_ms: Metric::ALL
+            .into_iter()
+            .map(|metric| (metric.name().to_owned(), latency(summary.latency(metric))))
+            .collect(),
+        throughput: Throughput {
+            window_s: summary.window().seconds(),
+            requests_per_s: summary.requests_per_s(),
+            output_tokens_per_s: summary.output_tokens_per_s(),
+            events_per_s: summary.events_per_s(),
+            goodput_per_s: summary.goodput_per_s().filter(|_| limited),
+            without_usage: summary.without_usage,
+            drained: summary.drained,
+        },
+        usage: Usage {
+            input: usage.input,
+            cache_read: usage.cache_read,
+            cache_write: usage.cache_write,
+            output: usage.output,
+            reasoning: usage.reasoning,
+        },
+        sizes: Sizes {
+            input: Size {
+                planned: quantiles(&summary.planned_input),
+                achieved: quantiles(&summary.achieved_input),
+            },
+            output: Size {
+                planned: quantiles(&summary.planned_output),
+                achieved: quantiles(&summary.achieved_output),
+            },
+        },
+        tool_calls: ToolCalls {
+            returned: calls.returned,
+            valid_json: calls.valid_json,
+            schema_valid: None,
+            missing: against.map(|a| a.missing_calls),
+            extra: against.map(|a| a.extra_calls),
+            unknown_name: calls.unknown_name,
+        },
+        cost: cost(currency, bill),
+        truth,
+    }
+}
+
+fn cost(currency: Currency, bill: Option<&EndpointBill>) -> Cost {
+    let text = |amount: Option<Money>| amount.map(|a| a.to_string());
+    Cost {
+        currency: currency.code().to_owned(),
+        predicted: text(bill.and_then(|b| b.predicted)),
+        recorded: text(bill.and_then(|b| b.recorded)),
+        delta: text(bill.and_then(|b| b.delta)),
+        delta_abs: text(bill.and_then(|b| b.delta_abs)),
+        coverage: bill
+            .and_then(|b| b.coverage)
+            .map(|c| c.both as f64 / c.billable as f64),
+        statuses: bill
+            .map(|b| {
+                b.statuses
+                    .iter()
+                    .map(|(s, n)| (s.name().to_owned(), *n))
+                    .collect()
+            })
+            .unwrap_or_default(),
+        findings: bill.map(|b| b.findings.clone()).unwrap_or_default(),
+        worst: bill
+            .map(|b| {
+                b.worst
+                    .iter()
+                    .map(|w| Worst {
+                        trace_id: w.trace_id.clone(),
+                        predicted: w.predicted.to_string(),
+                        recorded: w.recorded.to_string(),
+                        delta: w.delta.to_string(),
+                    })
+                    .collect()
+            })
+            .unwrap_or_default(),
+    }
+}
+
+/// ns to ms, to the microsecond that a histogram resolves.
+fn ms(nanos: f64) -> f64 {
+    (nanos / 1e3).round() / 1e3
+}
+
+fn latency(times: &Distribution) -> Option<Latency> {
+    let q = |q| times.quantile(q).map(|ns| ms(ns as f64));
+    Some(Latency {
+        count: times.count(),
+        failed: times.failed(),
+        mean: ms(times.mean()?),
+        min: ms(times.min()? as f64),
+        max: ms(times.max()? as f64),
+        p50: q(0.5)?,
+        p90: q(0.9)?,
+        p95: q(0.95)?,
+        p99: q(0.99)?,
+        p999: q(0.999)?,
+    })
+}
+
+fn quantiles(sizes: &Distribution) -> Option<Quantiles> {
+    Some(Quantiles {
+        mean: sizes.mean()?,
+        p50: sizes.quantile(0.5)?,
+        p95: sizes.quantile(0.95)?,
+    })
+}
+
+/// Some requests that are missing in the journal are findings. All of them missing is a journal of
+/// something else.
+fn journal_warning(journal: Option<&str>, answered: Answered) -> Option<String> {
+    let journal = journal.filter(|_| answered.all > 0 && answered.in_journal == 0)?;
+    Some(format!(
+        "the journal of {journal} knows none of the requests: is it the upstream behind the target?"
+    ))
+}
+
+/// A load that was not of the planned size measured something else.
+fn size_warnings(endpoint: Endpoint, sizes: &Sizes) -> Vec<String> {
+    [("input", &sizes.input), ("output", &sizes.output)]
+        .into_iter()
+        .filter_map(|(what, size)| {
+            let (planned, achieved) = (size.planned?.mean, size.achieved?.mean);
+            let off = achieved / planned - 1.0;
+            (off.abs() > SIZE_TOLERANCE).then(|| {
+                format!(
+                    "{endpoint}: {what} was {achieved:.0} tokens on average where {planned:.0} were planned ({:+.0} %)",
+                    off * 100.0
+                )
+            })
+        })
+        .collect()
+}

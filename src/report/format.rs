@@ -1,0 +1,87 @@
+//! Numbers as people read them; shared by the console and Markdown forms.
+
+/// A count with thousands separated.
+pub(super) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A rate or a mean: as many decimals as it deserves.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1_000.0 => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a rounded positive rate"
+            )]
+            let whole = value.abs().round() as u64;
+            format!("{}{}", if value < 0.0 { "-" } else { "" }, count(whole))
+        }
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// Milliseconds.
+pub(super) fn ms(value: f64) -> String {
+    match value {
+        v if v >= 10_000.0 => number(v),
+        v if v >= 1_000.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// A share in per cent, never rounded up to 100 or down to 0.
+pub(super) fn percent(share: f64) -> String {
+    let value = share * 100.0;
+    if value == 0.0 || (value - 100.0).abs() < f64::EPSILON {
+        return format!("{value:.0} %");
+    }
+    for decimals in 1..=6 {
+        let text = format!("{value:.decimals$}");
+        if text.parse::<f64>().is_ok_and(|v| v > 0.0 && v < 100.0) {
+            return format!("{text} %");
+        }
+    }
+    format!("{value} %")
+}
+
+/// What stands where nothing was measured.
+pub(super) const NOTHING: &str = "-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_meaning() {
+        assert_eq!(
+            [count(0), count(999), count(1_000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [number(0.5), number(12.34), number(123.4), number(12_345.6)],
+            ["0.50", "12.3", "123", "12,346"]
+        );
+        assert_eq!(
+            [
+                percent(1.0),
+                percent(0.0),
+                percent(0.999_96),
+                percent(0.000_01)
+            ],
+            ["100 %", "0 %", "99.996 %", "0.001 %"]
+        );
+        assert_eq!([ms(0.5), ms(61.25), ms(1_500.4)], ["0.50", "61.2", "1500"]);
+    }
+}

@@ -1,0 +1,189 @@
+//! The report as Markdown, for a pull request or a ticket.
+
+use std::fmt::Write as _;
+
+use super::console::basis;
+use super::format::{NOTHING, count, ms, number, percent};
+use super::{EndpointReport, Report};
+use crate::metrics::Metric;
+use crate::verdict::{GateStatus, Status};
+
+/// The Markdown form.
+pub fn markdown(report: &Report) -> String {
+    let mut out = String::new();
+    headline(&mut out, report);
+    gates(&mut out, report);
+    requests_and_latency(&mut out, report);
+    throughput_and_cost(&mut out, report);
+    findings(&mut out, report);
+    put(&mut out, &format!("\n{}", basis(report)));
+    out
+}
+
+fn headline(out: &mut String, report: &Report) {
+    let run = &report.run;
+    let status = match report.verdict.status {
+        Status::Passed => "passed",
+        Status::Failed => "failed",
+        Status::NoVerdict => "no verdict",
+        Status::Interrupted => "interrupted",
+    };
+    put(out, &format!("# {}: {status}\n", run.scenario));
+    let models = run.models.join(", ");
+    put(
+        out,
+        &format!(
+            "{models} on {}; {}; started {}; seed {}.\n",
+            run.target, run.load, run.started_at, run.seed
+        ),
+    );
+    for reason in report
+        .verdict
+        .reasons
+        .iter()
+        .chain(&report.validity.reasons)
+    {
+        put(out, &format!("- {}", escape(reason)));
+    }
+}
+
+fn gates(out: &mut String, report: &Report) {
+    if report.verdict.gates.is_empty() {
+        return;
+    }
+    put(
+        out,
+        "\n## Gates\n\n| gate | endpoint | measured | result |\n|---|---|---|---|",
+    );
+    for gate in &report.verdict.gates {
+        let result = match gate.status {
+            GateStatus::Passed => "passed",
+            GateStatus::Failed => "**failed**",
+            GateStatus::Inconclusive => "inconclusive",
+            GateStatus::NoData => "no data",
+            GateStatus::Invalid => "invalid",
+        };
+        let reason = gate
+            .reason
+            .as_ref()
+            .map(|r| format!(": {}", escape(r)))
+            .unwrap_or_default();
+        let actual = gate.actual.as_deref().unwrap_or(NOTHING);
+        put(
+            out,
+            &format!(
+                "| `{}` | {} | {actual} | {result}{reason} |",
+                gate.expression, gate.endpoint
+            ),
+        );
+    }
+}
+
+/// The head of a table with a column for each endpoint.
+fn table(out: &mut String, report: &Report, name: &str) {
+    let heads: Vec<&str> = report.endpoints.keys().map(|e| e.name()).collect();
+    let rule = "---:|".repeat(heads.len());
+    put(
+        out,
+        &format!("\n## {name}\n\n| | {} |\n|---|{rule}", heads.join(" | ")),
+    );
+}
+
+fn row(out: &mut String, report: &Report, name: &str, cell: impl Fn(&EndpointReport) -> String) {
+    let cells: Vec<String> = report.endpoints.values().map(cell).collect();
+    put(out, &format!("| {name} | {} |", cells.join(" | ")));
+}
+
+fn requests_and_latency(out: &mut String, report: &Report) {
+    table(out, report, "Requests");
+    row(out, report, "planned", |e| count(e.requests.planned));
+    row(out, report, "ok", |e| count(e.requests.ok));
+    row(out, report, "failed", |e| count(e.requests.failed));
+    row(out, report, "dropped", |e| count(e.requests.dropped));
+    row(out, report, "cut", |e| count(e.requests.cut));
+
+    table(out, report, "Latency, ms (p50 / p95 / p99)");
+    for metric in Metric::ALL {
+        let get = |e: &EndpointReport| e.latency_ms.get(metric.name()).copied().flatten();
+        if report.endpoints.values().any(|e| get(e).is_some()) {
+            row(out, report, metric.name(), |e| match get(e) {
+                Some(l) => format!("{} / {} / {}", ms(l.p50), ms(l.p95), ms(l.p99)),
+                None => NOTHING.to_owned(),
+            });
+        }
+    }
+}
+
+fn throughput_and_cost(out: &mut String, report: &Report) {
+    let rate = |value: Option<f64>| value.map_or_else(|| NOTHING.to_owned(), number);
+    table(out, report, "Throughput, per second");
+    row(out, report, "requests", |e| {
+        rate(e.throughput.requests_per_s)
+    });
+    row(out, report, "output tokens", |e| {
+        rate(e.throughput.output_tokens_per_s)
+    });
+    row(out, report, "goodput", |e| rate(e.throughput.goodput_per_s));
+
+    let known = |value: Option<u64>| value.map_or_else(|| NOTHING.to_owned(), count);
+    let amount = |e: &EndpointReport, v: &Option<String>| {
+        v.as_ref().map_or_else(
+            || NOTHING.to_owned(),
+            |v| format!("{v} {}", e.cost.currency),
+        )
+    };
+    table(out, report, "Tokens and cost");
+    row(out, report, "input tokens", |e| known(e.usage.input));
+    row(out, report, "output tokens", |e| known(e.usage.output));
+    row(out, report, "predicted", |e| amount(e, &e.cost.predicted));
+    row(out, report, "recorded", |e| amount(e, &e.cost.recorded));
+    row(out, report, "delta", |e| amount(e, &e.cost.delta));
+    row(out, report, "delta, absolute", |e| {
+        amount(e, &e.cost.delta_abs)
+    });
+    row(out, report, "coverage", |e| {
+        e.cost.coverage.map_or_else(|| NOTHING.to_owned(), percent)
+    });
+}
+
+fn findings(out: &mut String, report: &Report) {
+    let findings: Vec<_> = report
+        .endpoints
+        .values()
+        .flat_map(|e| &e.cost.findings)
+        .collect();
+    if !findings.is_empty() {
+        put(out, "\n## Findings\n");
+    }
+    for finding in findings {
+        let message = escape(&finding.message);
+        let (n, of) = (count(finding.count), count(finding.of));
+        put(
+            out,
+            &format!(
+                "- **{}**, {}, {n} of {of}: {message}",
+                finding.code, finding.endpoint
+            ),
+        );
+    }
+    if !report.run.warnings.is_empty() {
+        put(out, "\n## Warnings\n");
+    }
+    for warning in &report.run.warnings {
+        put(out, &format!("- {}", escape(warning)));
+    }
+}
+
+fn put(out: &mut String, text: &str) {
+    let _ = writeln!(out, "{text}");
+}
+
+/// A text from outside must not become a table or a link.
+fn escape(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let special = matches!(c, '|' | '<' | '>' | '[' | ']' | '*' | '_' | '`' | '\\');
+            special.then_some('\\').into_iter().chain(Some(c))
+        })
+        .collect()
+}

@@ -1,0 +1,364 @@
+//! One [`Report`] value, and its forms: JSON, console, Markdown.
+//!
+//! The value is `report.json`: other programs rely on its keys (schema `weighbridge.report/1`).
+//! Every other form is rendered from it and knows nothing else. Times are in ms unless the key says
+//! otherwise, money is decimal text, and what was not measured is `null`, never zero.
+
+mod assembly;
+mod console;
+mod format;
+mod markdown;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::billing::finding::Finding;
+use crate::endpoint::Endpoint;
+use crate::manifest::Environment;
+use crate::verdict::{GateStatus, Status};
+
+pub use assembly::{Assembly, AssemblyError};
+pub use console::console;
+pub use markdown::markdown;
+
+/// Version of the report's keys.
+pub const REPORT_SCHEMA: &str = "weighbridge.report/1";
+
+/// A run's report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// `weighbridge.report/1`.
+    pub schema: String,
+    /// Which run.
+    pub run: Run,
+    /// Whether the harness could measure at all.
+    pub validity: Validity,
+    /// What was measured, per endpoint.
+    pub endpoints: BTreeMap<Endpoint, EndpointReport>,
+    /// The endpoints held against each other; `null`: this version does not compare them.
+    pub parity: Option<serde_json::Value>,
+    /// How it came out.
+    pub verdict: Verdict,
+}
+
+/// Which run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// Unique.
+    pub id: String,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// UTC, RFC 3339.
+    pub started_at: String,
+    /// Length in seconds; `null` if the run never ended.
+    pub duration_s: Option<f64>,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Version of the harness.
+    pub version: String,
+    /// SHA-256 of the resolved scenario.
+    pub config_sha256: String,
+    /// SHA-256 of the price table that this report uses.
+    pub prices_sha256: String,
+    /// Whether the facts are not whole.
+    pub partial: bool,
+    /// What was loaded: `offline`, or the origin.
+    pub target: String,
+    /// The load in words.
+    pub load: String,
+    /// Models asked for.
+    pub models: Vec<String>,
+    /// Where the independent token counts came from; `null` without any.
+    pub truth: Option<String>,
+    /// What the run cost in all, the preflight and the warm-up included.
+    pub spent: Spent,
+    /// What a reader must know.
+    pub warnings: Vec<String>,
+    /// The machine.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub environment: Environment,
+}
+
+/// What a run cost in all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Spent {
+    /// Of the amount.
+    pub currency: String,
+    /// The sum of the recorded costs; where none is recorded, of the predicted ones.
+    pub amount: String,
+    /// Attempts that may have cost something and have neither.
+    pub unknown: u64,
+}
+
+/// Whether the harness could measure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Validity {
+    /// Whether claims about time can be believed.
+    pub valid: bool,
+    /// If not, why, and what to do.
+    pub reasons: Vec<String>,
+    /// How late requests were sent; `null` in a closed loop.
+    pub schedule_lag_ms: Option<ScheduleLag>,
+    /// CPU of the workers' threads, as a share of their time; `null` if unknown.
+    pub cpu_utilization: Option<f64>,
+    /// Requests that came due and were not sent.
+    pub dropped: u64,
+}
+
+/// How late requests were sent, in ms.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleLag {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// The latest.
+    pub max: f64,
+}
+
+/// What was measured at one endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EndpointReport {
+    /// Requests, counted; planned = ok + failed + dropped + cut + cancelled.
+    pub requests: Requests,
+    /// Every latency by name, in ms; `null` without samples.
+    pub latency_ms: BTreeMap<String, Option<Latency>>,
+    /// Rates over the measured window.
+    pub throughput: Throughput,
+    /// Sums of the reported token counts.
+    pub usage: Usage,
+    /// Sizes planned and achieved, of successful requests whose usage is known.
+    pub sizes: Sizes,
+    /// Tool calls of successful requests.
+    pub tool_calls: ToolCalls,
+    /// The bill.
+    pub cost: Cost,
+    /// What was held against the upstream's journal; `null` without one.
+    pub truth: Option<Truth>,
+}
+
+/// Requests, counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Requests {
+    /// Came due.
+    pub planned: u64,
+    /// Complete answers.
+    pub ok: u64,
+    /// Failed in any way.
+    pub failed: u64,
+    /// Not sent.
+    pub dropped: u64,
+    /// Cut by the harness when the run ended.
+    pub cut: u64,
+    /// Hung up on purpose.
+    pub cancelled: u64,
+    /// Attempts sent.
+    pub attempts: u64,
+    /// Attempts by outcome; those that did not occur are left out.
+    pub outcomes: BTreeMap<String, u64>,
+    /// Requests whose latency holds a new connection.
+    pub connected: u64,
+    /// What failed attempts said, and how often.
+    pub errors: BTreeMap<String, u64>,
+    /// Departures from the protocol by name.
+    pub oddities: BTreeMap<String, u64>,
+}
+
+/// A latency's distribution over successful requests, in ms.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Latency {
+    /// Samples.
+    pub count: u64,
+    /// Attempts that should have had one and failed: gates count them as over any limit.
+    pub failed: u64,
+    /// Mean.
+    pub mean: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+}
+
+/// Rates over the measured window.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Throughput {
+    /// Length of the window in seconds; `null` if it has none.
+    pub window_s: Option<f64>,
+    /// Successful requests completed.
+    pub requests_per_s: Option<f64>,
+    /// Reported output tokens, each credited at its event's time.
+    pub output_tokens_per_s: Option<f64>,
+    /// Token-bearing events.
+    pub events_per_s: Option<f64>,
+    /// Successful requests within every limit; `null` without `[limits]`.
+    pub goodput_per_s: Option<f64>,
+    /// Successful requests completed in the window whose output tokens are not known; if there are
+    /// any, `output_tokens_per_s` is `null`.
+    pub without_usage: u64,
+    /// Measured requests completed after the window, in the drain: in no rate.
+    pub drained: u64,
+}
+
+/// Sums of the reported token counts, in one meaning for both endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    /// All input tokens, cached ones included.
+    pub input: Option<u64>,
+    /// Read from a cache.
+    pub cache_read: Option<u64>,
+    /// Written to a cache.
+    pub cache_write: Option<u64>,
+    /// All output tokens.
+    pub output: Option<u64>,
+    /// Output tokens that are reasoning.
+    pub reasoning: Option<u64>,
+}
+
+/// Sizes planned and achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sizes {
+    /// Input tokens; planned is the harness's own estimate.
+    pub input: Size,
+    /// Output tokens; planned is the limit that was asked for.
+    pub output: Size,
+}
+
+/// One size, planned and achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Size {
+    /// As planned.
+    pub planned: Option<Quantiles>,
+    /// As reported in the usage.
+    pub achieved: Option<Quantiles>,
+}
+
+/// Quantiles of a size, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Quantiles {
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: u64,
+    /// 95th percentile.
+    pub p95: u64,
+}
+
+/// Tool calls; a count that this version does not take is `null`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolCalls {
+    /// Calls in answers.
+    pub returned: u64,
+    /// Arguments that are one complete JSON object.
+    pub valid_json: u64,
+    /// Arguments that fit the tool's schema.
+    pub schema_valid: Option<u64>,
+    /// Calls of the upstream that did not arrive; `null` without its journal.
+    pub missing: Option<u64>,
+    /// Calls that the upstream did not make; `null` without its journal.
+    pub extra: Option<u64>,
+    /// Calls of a tool that was not offered.
+    pub unknown_name: u64,
+}
+
+/// The bill of one endpoint. Amounts are decimal text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cost {
+    /// Of every amount.
+    pub currency: String,
+    /// By the price table, over all attempts whose usage is known.
+    pub predicted: Option<String>,
+    /// As the gateway recorded it, over all attempts where it did.
+    pub recorded: Option<String>,
+    /// Recorded - predicted, over the attempts with both.
+    pub delta: Option<String>,
+    /// The same with every difference counted as positive.
+    pub delta_abs: Option<String>,
+    /// Share of the billable attempts with both.
+    pub coverage: Option<f64>,
+    /// Attempts by status; one that was never sent is among `no_charge_expected`.
+    pub statuses: BTreeMap<String, u64>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// The attempts that are furthest off.
+    pub worst: Vec<Worst>,
+}
+
+/// An attempt whose recorded cost is off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Worst {
+    /// Its id.
+    pub trace_id: String,
+    /// What it should have cost.
+    pub predicted: String,
+    /// What is recorded.
+    pub recorded: String,
+    /// Recorded - predicted.
+    pub delta: String,
+}
+
+/// What was held against the upstream's journal.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Truth {
+    /// Complete answers whose reported token counts are the true ones.
+    pub verified: u64,
+    /// Complete answers.
+    pub of: u64,
+    /// Measured time to first token less the journal's (first token written - received), in ms:
+    /// the way there and back, what stands between, and the harness's own error.
+    pub ttft_error_ms: Option<Latency>,
+}
+
+/// How the run came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    /// In one word.
+    pub status: Status,
+    /// Why, where the gates do not say it.
+    pub reasons: Vec<String>,
+    /// Each gate at each endpoint that it is about.
+    pub gates: Vec<Gate>,
+}
+
+/// A gate at one endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Gate {
+    /// As written.
+    pub expression: String,
+    /// Where it was held.
+    pub endpoint: Endpoint,
+    /// What was measured, with its unit; `null` if nothing was.
+    pub actual: Option<String>,
+    /// How it came out.
+    pub status: GateStatus,
+    /// Why it neither passed nor failed.
+    pub reason: Option<String>,
+}
+
+impl Report {
+    /// `report.json`.
+    pub fn json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("a report is plain JSON");
+        text.push('\n');
+        text
+    }
+}
+
+/// The JSON Schema of `report.json`, as text that ends in a newline.
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(Report);
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema is plain JSON");
+    text.push('\n');
+    text
+}
