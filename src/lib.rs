@@ -37,3 +37,9 @@ pub mod verdict;
 pub mod plan;
 pub mod report;
 pub mod scenario;
+
+pub mod clock;
+
+pub mod client;
+pub mod offline;
+pub mod store;

@@ -1,0 +1,100 @@
+//! Starts the offline upstream in this process, on a thread and a runtime of its own, so that its
+//! work is not counted as the harness's.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use mock_upstream::MockUpstream;
+use mock_upstream::config::{Config, Dialect, Distribution, Output, Timing};
+use tokio::sync::oneshot;
+
+use crate::scenario::{Offline, OfflineDialect};
+
+/// A running offline upstream; dropping it stops it.
+#[derive(Debug)]
+pub struct OfflineUpstream {
+    /// `http://127.0.0.1:port`.
+    pub origin: String,
+    /// Where its journal is.
+    pub journal_url: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl OfflineUpstream {
+    /// Starts one on a free port of the loopback interface.
+    pub fn start(behaviour: &Offline, seed: u64) -> io::Result<Self> {
+        let config = config(behaviour, seed);
+        let (ready, started) = std::sync::mpsc::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("upstream".to_owned())
+            .spawn(move || {
+                let runtime = match tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(ready.send(Err(error))),
+                };
+                runtime.block_on(async move {
+                    match MockUpstream::builder().config(config).start().await {
+                        Ok(upstream) => {
+                            // If nobody waits for it any more, `stopped` says so at once.
+                            let _ = ready.send(Ok((upstream.base_url(), upstream.journal_url())));
+                            let _ = stopped.await;
+                            upstream.shutdown().await;
+                        }
+                        Err(error) => drop(ready.send(Err(io::Error::other(error)))),
+                    }
+                });
+            })?;
+        let (origin, journal_url) = started
+            .recv()
+            .map_err(|_| io::Error::other("the offline upstream did not start"))??;
+        Ok(Self {
+            origin,
+            journal_url,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for OfflineUpstream {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic in the upstream has shown itself as failed requests.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn config(behaviour: &Offline, seed: u64) -> Config {
+    Config {
+        seed,
+        dialect: match behaviour.dialect {
+            OfflineDialect::OpenAi => Dialect::OpenAi,
+            OfflineDialect::Mistral => Dialect::Mistral,
+        },
+        timing: Timing {
+            ttft_ms: Distribution::LogNormal {
+                median: behaviour.ttft_ms_median,
+                sigma: behaviour.ttft_sigma,
+            },
+            gap_ms: Distribution::LogNormal {
+                median: behaviour.gap_ms_median,
+                sigma: behaviour.gap_sigma,
+            },
+        },
+        output: Output {
+            reasoning_share: behaviour.reasoning_share,
+            tool_calls: behaviour.tool_calls,
+            ..Output::default()
+        },
+        ..Config::default()
+    }
+}

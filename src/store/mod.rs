@@ -1,0 +1,75 @@
+//! Every file that is read or written, and nothing but that.
+
+mod folder;
+mod inputs;
+mod rows;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[cfg(test)]
+mod tests;
+
+pub use folder::{FactWriter, Queue, RunFolder};
+pub use inputs::{Inputs, load_inputs, read_prices, read_truth_file, truth_of_journal};
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Reading failed.
+    #[error("{}: {}", .0.display(), .1)]
+    Read(PathBuf, String),
+    /// Writing failed.
+    #[error("cannot write {}: {}", .0.display(), .1)]
+    Write(PathBuf, String),
+    /// The output folder has something in it.
+    #[error("{} is not empty; name a new folder with `--out`, so that no earlier run is lost", .0.display())]
+    NotEmpty(PathBuf),
+    /// There is no run in the folder.
+    #[error("{} holds no run: `run.json` is missing; name a folder that `weighbridge run` has written", .0.display())]
+    NoRun(PathBuf),
+    /// The facts are of a version that is not known here.
+    #[error("{}: facts of schema `{found}`, which this version does not know; use the version that wrote them, or a later one", path.display())]
+    Schema {
+        /// The manifest.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// A row is damaged.
+    #[error("{place}: {message}")]
+    Row {
+        /// `file:line`.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A scenario is wrong.
+    #[error(transparent)]
+    Scenario(#[from] crate::scenario::ScenarioError),
+    /// A price table is wrong.
+    #[error(transparent)]
+    Prices(#[from] crate::billing::prices::PriceError),
+}
+
+impl StoreError {
+    fn read(path: &Path, error: &io::Error) -> Self {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::Read(path.to_owned(), hint)
+    }
+
+    fn write(path: &Path, error: &io::Error) -> Self {
+        Self::Write(path.to_owned(), error.to_string())
+    }
+
+    fn row(path: &Path, error: &csv::Error) -> Self {
+        let line = error.position().map_or(0, csv::Position::line);
+        Self::Row {
+            place: format!("{}:{line}", path.display()),
+            message: error.to_string(),
+        }
+    }
+}

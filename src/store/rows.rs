@@ -1,0 +1,272 @@
+//! `requests.csv`: a [`Record`] as a flat row, and back.
+//!
+//! Times are ns since the run's start. An empty cell is `None`. `costs` and `oddities` are JSON
+//! objects in a cell, since their names are not known beforehand.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::Endpoint;
+use crate::record::{Class, Counts, Outcome, Phase, Record};
+use crate::time::Offset;
+use crate::usage::Usage;
+
+/// One row of `requests.csv`; the order of the fields is the order of the columns.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Row {
+    trace_id: String,
+    attempt: u32,
+    phase: Phase,
+    session: u64,
+    turn: u32,
+    endpoint: Endpoint,
+    class: Class,
+    streaming: bool,
+    requested_model: String,
+    served_model: Option<String>,
+    outcome: Outcome,
+    status: Option<u16>,
+    error: Option<String>,
+    finish: Option<String>,
+    sent_utc: Option<String>,
+    due_ns: Option<Offset>,
+    sent_ns: Option<Offset>,
+    first_byte_ns: Option<Offset>,
+    first_token_ns: Option<Offset>,
+    first_reasoning_ns: Option<Offset>,
+    first_visible_ns: Option<Offset>,
+    last_token_ns: Option<Offset>,
+    terminator_ns: Option<Offset>,
+    ended_ns: Option<Offset>,
+    connected: bool,
+    in_flight: Option<u32>,
+    planned_input: u64,
+    output_limit: Option<u64>,
+    bytes: u64,
+    frames: u64,
+    events: u64,
+    token_events: u64,
+    token_batches: u64,
+    reasoning_events: u64,
+    visible_events: u64,
+    call_events: u64,
+    window_token_events: u64,
+    gap_count: u64,
+    gap_sum_ns: u64,
+    gap_min_ns: u64,
+    gap_max_ns: u64,
+    silence_max_ns: u64,
+    calls: u32,
+    calls_valid: u32,
+    first_input: Option<u64>,
+    first_cache_read: Option<u64>,
+    first_cache_write: Option<u64>,
+    first_cache_write_1h: Option<u64>,
+    first_output: Option<u64>,
+    first_reasoning_tokens: Option<u64>,
+    first_total: Option<u64>,
+    last_input: Option<u64>,
+    last_cache_read: Option<u64>,
+    last_cache_write: Option<u64>,
+    last_cache_write_1h: Option<u64>,
+    last_output: Option<u64>,
+    last_reasoning_tokens: Option<u64>,
+    last_total: Option<u64>,
+    costs: String,
+    text_sha256: Option<String>,
+    reasoning_sha256: Option<String>,
+    response_id: Option<String>,
+    request_id: Option<String>,
+    oddities: String,
+}
+
+impl From<&Record> for Row {
+    fn from(record: &Record) -> Self {
+        let record = record.clone();
+        let Counts {
+            bytes,
+            frames,
+            events,
+            token_events,
+            token_batches,
+            reasoning_events,
+            visible_events,
+            call_events,
+            window_token_events,
+            gap_count,
+            gap_sum_ns,
+            gap_min_ns,
+            gap_max_ns,
+            silence_max_ns,
+            calls,
+            calls_valid,
+        } = record.counts;
+        let (first, last) = (record.first_usage, record.last_usage);
+        Self {
+            trace_id: record.trace_id,
+            attempt: record.attempt,
+            phase: record.phase,
+            session: record.session,
+            turn: record.turn,
+            endpoint: record.endpoint,
+            class: record.class,
+            streaming: record.streaming,
+            requested_model: record.requested_model,
+            served_model: record.served_model,
+            outcome: record.outcome,
+            status: record.status,
+            error: record.error,
+            finish: record.finish,
+            sent_utc: record.sent_utc,
+            due_ns: record.due,
+            sent_ns: record.sent,
+            first_byte_ns: record.first_byte,
+            first_token_ns: record.first_token,
+            first_reasoning_ns: record.first_reasoning,
+            first_visible_ns: record.first_visible,
+            last_token_ns: record.last_token,
+            terminator_ns: record.terminator,
+            ended_ns: record.ended,
+            connected: record.connected,
+            in_flight: record.in_flight,
+            planned_input: record.planned_input,
+            output_limit: record.output_limit,
+            bytes,
+            frames,
+            events,
+            token_events,
+            token_batches,
+            reasoning_events,
+            visible_events,
+            call_events,
+            window_token_events,
+            gap_count,
+            gap_sum_ns,
+            gap_min_ns,
+            gap_max_ns,
+            silence_max_ns,
+            calls,
+            calls_valid,
+            first_input: first.input,
+            first_cache_read: first.cache_read,
+            first_cache_write: first.cache_write,
+            first_cache_write_1h: first.cache_write_1h,
+            first_output: first.output,
+            first_reasoning_tokens: first.reasoning,
+            first_total: first.total,
+            last_input: last.input,
+            last_cache_read: last.cache_read,
+            last_cache_write: last.cache_write,
+            last_cache_write_1h: last.cache_write_1h,
+            last_output: last.output,
+            last_reasoning_tokens: last.reasoning,
+            last_total: last.total,
+            costs: object(&record.costs),
+            text_sha256: record.text_sha256,
+            reasoning_sha256: record.reasoning_sha256,
+            response_id: record.response_id,
+            request_id: record.request_id,
+            oddities: object(&record.oddities),
+        }
+    }
+}
+
+impl TryFrom<Row> for Record {
+    type Error = serde_json::Error;
+
+    fn try_from(row: Row) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            trace_id: row.trace_id,
+            attempt: row.attempt,
+            phase: row.phase,
+            session: row.session,
+            turn: row.turn,
+            endpoint: row.endpoint,
+            class: row.class,
+            streaming: row.streaming,
+            requested_model: row.requested_model,
+            planned_input: row.planned_input,
+            output_limit: row.output_limit,
+            in_flight: row.in_flight,
+            sent_utc: row.sent_utc,
+            due: row.due_ns,
+            sent: row.sent_ns,
+            connected: row.connected,
+            outcome: row.outcome,
+            status: row.status,
+            error: row.error,
+            response_id: row.response_id,
+            request_id: row.request_id,
+            served_model: row.served_model,
+            first_byte: row.first_byte_ns,
+            first_token: row.first_token_ns,
+            first_reasoning: row.first_reasoning_ns,
+            first_visible: row.first_visible_ns,
+            last_token: row.last_token_ns,
+            terminator: row.terminator_ns,
+            ended: row.ended_ns,
+            counts: Counts {
+                bytes: row.bytes,
+                frames: row.frames,
+                events: row.events,
+                token_events: row.token_events,
+                token_batches: row.token_batches,
+                reasoning_events: row.reasoning_events,
+                visible_events: row.visible_events,
+                call_events: row.call_events,
+                window_token_events: row.window_token_events,
+                gap_count: row.gap_count,
+                gap_sum_ns: row.gap_sum_ns,
+                gap_min_ns: row.gap_min_ns,
+                gap_max_ns: row.gap_max_ns,
+                silence_max_ns: row.silence_max_ns,
+                calls: row.calls,
+                calls_valid: row.calls_valid,
+            },
+            first_usage: Usage {
+                input: row.first_input,
+                cache_read: row.first_cache_read,
+                cache_write: row.first_cache_write,
+                cache_write_1h: row.first_cache_write_1h,
+                output: row.first_output,
+                reasoning: row.first_reasoning_tokens,
+                total: row.first_total,
+            },
+            last_usage: Usage {
+                input: row.last_input,
+                cache_read: row.last_cache_read,
+                cache_write: row.last_cache_write,
+                cache_write_1h: row.last_cache_write_1h,
+                output: row.last_output,
+                reasoning: row.last_reasoning_tokens,
+                total: row.last_total,
+            },
+            costs: pairs(&row.costs)?,
+            text_sha256: row.text_sha256,
+            reasoning_sha256: row.reasoning_sha256,
+            finish: row.finish,
+            oddities: pairs(&row.oddities)?,
+        })
+    }
+}
+
+/// Pairs as a JSON object; nothing as an empty cell.
+fn object<V: Serialize>(pairs: &[(String, V)]) -> String {
+    if pairs.is_empty() {
+        return String::new();
+    }
+    let map: BTreeMap<&str, &V> = pairs.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    serde_json::to_string(&map).expect("strings and numbers are plain JSON")
+}
+
+fn pairs<V: serde::de::DeserializeOwned>(
+    cell: &str,
+) -> Result<Vec<(String, V)>, serde_json::Error> {
+    if cell.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(serde_json::from_str::<BTreeMap<String, V>>(cell)?
+        .into_iter()
+        .collect())
+}

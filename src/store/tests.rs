@@ -1,0 +1,238 @@
+//! The run folder: what is written can be read back, whole rows only.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use super::RunFolder;
+use crate::endpoint::Endpoint;
+use crate::metrics::gap_histogram;
+use crate::record::{Class, Counts, Fact, FactSink as _, Health, Outcome, Phase, Record};
+use crate::time::Offset;
+use crate::usage::Usage;
+
+/// A record in which no two numbers are alike, so that a swapped column shows.
+fn record() -> Record {
+    let mut next = 0;
+    let mut n = || {
+        next += 1;
+        next
+    };
+    let mut record = Record::new(
+        "ab".repeat(16),
+        Phase::Measured,
+        Endpoint::Anthropic,
+        Class::Tools,
+    );
+    record.attempt = 1;
+    record.session = n();
+    record.turn = 3;
+    record.streaming = true;
+    record.requested_model = "m, with \"quotes\"\nand a line".to_owned();
+    record.planned_input = n();
+    record.output_limit = Some(n());
+    record.in_flight = Some(7);
+    record.sent_utc = Some("2026-08-01T00:00:00.000001Z".to_owned());
+    let mut at = || Some(Offset::from_nanos(n()));
+    record.due = at();
+    record.sent = at();
+    record.first_byte = at();
+    record.first_token = at();
+    record.first_reasoning = at();
+    record.first_visible = at();
+    record.last_token = at();
+    record.terminator = at();
+    record.ended = at();
+    record.connected = true;
+    record.outcome = Outcome::Truncated;
+    record.status = Some(200);
+    record.error = Some("closed".to_owned());
+    record.response_id = Some("r".to_owned());
+    record.request_id = Some("q".to_owned());
+    record.served_model = Some("s".to_owned());
+    record.counts = Counts {
+        bytes: n(),
+        frames: n(),
+        events: n(),
+        token_events: n(),
+        token_batches: n(),
+        reasoning_events: n(),
+        visible_events: n(),
+        call_events: n(),
+        window_token_events: n(),
+        gap_count: n(),
+        gap_sum_ns: n(),
+        gap_min_ns: n(),
+        gap_max_ns: n(),
+        silence_max_ns: n(),
+        calls: 101,
+        calls_valid: 102,
+    };
+    let mut usage = || Usage {
+        input: Some(n()),
+        cache_read: Some(n()),
+        cache_write: Some(n()),
+        cache_write_1h: Some(n()),
+        output: Some(n()),
+        reasoning: Some(n()),
+        total: Some(n()),
+    };
+    record.first_usage = usage();
+    record.last_usage = usage();
+    record.costs = vec![("stream:/usage/cost".to_owned(), "5e-07".to_owned())];
+    record.text_sha256 = Some("t".to_owned());
+    record.reasoning_sha256 = Some("u".to_owned());
+    record.finish = Some("stop".to_owned());
+    record.oddities = vec![("foreign_event".to_owned(), 2)];
+    record
+}
+
+fn health() -> Health {
+    Health {
+        at_ns: Offset::from_nanos(9),
+        interval_ns: 8,
+        worker: 7,
+        cpu_ns: 6,
+        lag_max_ns: 5,
+        stalls: 4,
+        stalled_ns: 3,
+        in_flight: 2,
+    }
+}
+
+/// A folder with these facts in it.
+fn written(facts: Vec<Fact>) -> (TempDir, RunFolder) {
+    let dir = TempDir::new().expect("a temporary folder");
+    let folder = RunFolder::create(dir.path()).expect("empty");
+    let writer = folder
+        .start_writer(SystemTime::UNIX_EPOCH)
+        .expect("writable");
+    let queue = writer.queue();
+    for fact in facts {
+        queue.put(fact);
+    }
+    drop(queue);
+    writer.finish().expect("written");
+    (dir, folder)
+}
+
+fn requests(folder: &RunFolder) -> (Vec<Record>, bool) {
+    let mut records = Vec::new();
+    let torn = folder
+        .each_request(|record| {
+            records.push(record);
+            Ok(())
+        })
+        .expect("readable");
+    (records, torn)
+}
+
+#[test]
+fn a_row_comes_back_as_it_went() {
+    let mut bare = Record::new("0".repeat(32), Phase::Warmup, Endpoint::OpenAi, Class::Chat);
+    bare.outcome = Outcome::Dropped;
+    let facts = vec![
+        Fact::Attempt(Box::new(record()), Vec::new()),
+        Fact::Health(health()),
+        Fact::Attempt(Box::new(bare.clone()), Vec::new()),
+    ];
+    let (_dir, folder) = written(facts);
+    assert_eq!(requests(&folder), (vec![record(), bare], false));
+    let mut rows = Vec::new();
+    folder.each_health(|row| rows.push(row)).expect("readable");
+    assert_eq!(rows, [health()]);
+}
+
+#[test]
+fn the_gap_log_comes_back_by_endpoint() {
+    let mut gaps = gap_histogram();
+    for ms in [1_u64, 8, 8, 900] {
+        gaps.record(ms * 1_000_000).expect("it resizes");
+    }
+    let interval = |endpoint, from| Fact::Gaps {
+        endpoint,
+        from: Offset::from_duration(Duration::from_secs(from)),
+        to: Offset::from_duration(Duration::from_secs(from + 1)),
+        histogram: Box::new(gaps.clone()),
+    };
+    let facts = vec![
+        interval(Endpoint::OpenAi, 0),
+        interval(Endpoint::Anthropic, 0),
+        interval(Endpoint::OpenAi, 1),
+    ];
+    let (_dir, folder) = written(facts);
+    let mut seen = Vec::new();
+    folder
+        .each_gaps(|endpoint, histogram| {
+            seen.push((endpoint, histogram.len(), histogram.value_at_quantile(0.5)));
+        })
+        .expect("readable");
+    let median = gaps.value_at_quantile(0.5);
+    assert_eq!(
+        seen,
+        [
+            (Endpoint::OpenAi, 4, median),
+            (Endpoint::Anthropic, 4, median),
+            (Endpoint::OpenAi, 4, median)
+        ]
+    );
+}
+
+#[test]
+fn a_torn_last_row_is_left_out_and_said_wherever_it_is_torn() {
+    let facts = || {
+        vec![
+            Fact::Attempt(Box::new(record()), Vec::new()),
+            Fact::Attempt(Box::new(record()), Vec::new()),
+        ]
+    };
+    let (_dir, folder) = written(facts());
+    let path = folder.path().join("requests.csv");
+    let whole = fs::read(&path).expect("readable");
+    let first_row_ends = {
+        let (_one_dir, one) = written(facts().drain(..1).collect());
+        fs::read(one.path().join("requests.csv"))
+            .expect("readable")
+            .len()
+    };
+    for cut in first_row_ends + 1..whole.len() {
+        fs::write(&path, &whole[..cut]).expect("writable");
+        let (records, torn) = requests(&folder);
+        assert_eq!(
+            (records.len(), torn),
+            (1, true),
+            "cut at {cut} of {}",
+            whole.len()
+        );
+    }
+    fs::write(&path, &whole[..first_row_ends]).expect("writable");
+    assert!(!requests(&folder).1);
+}
+
+#[test]
+fn damage_in_the_middle_is_an_error_with_its_line() {
+    let (_dir, folder) = written(vec![
+        Fact::Attempt(Box::new(record()), Vec::new()),
+        Fact::Attempt(Box::new(record()), Vec::new()),
+    ]);
+    let path = folder.path().join("requests.csv");
+    let text = fs::read_to_string(&path)
+        .expect("readable")
+        .replacen("truncated", "shortened", 1);
+    fs::write(&path, text).expect("writable");
+    let error = folder
+        .each_request(|_| Ok(()))
+        .expect_err("damaged")
+        .to_string();
+    assert!(error.contains("requests.csv:2"), "{error}");
+}
+
+#[test]
+fn a_folder_with_something_in_it_is_refused() {
+    let (_dir, folder) = written(Vec::new());
+    let error = RunFolder::create(folder.path())
+        .expect_err("not empty")
+        .to_string();
+    assert!(error.contains("--out"), "{error}");
+}
