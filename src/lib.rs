@@ -43,3 +43,6 @@ pub mod clock;
 pub mod client;
 pub mod offline;
 pub mod store;
+
+pub mod review;
+pub mod run;

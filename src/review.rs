@@ -1,0 +1,92 @@
+//! A run folder -> its [`Report`], from the facts alone: what `run` shows at its end and `report`
+//! shows later is made by the same code from the same files.
+
+use std::collections::BTreeMap;
+
+use crate::billing::prices::PriceTable;
+use crate::record::Phase;
+use crate::report::{Assembly, AssemblyError, Report, console, markdown};
+use crate::scenario::Scenario;
+use crate::store::{RunFolder, StoreError};
+use crate::time::{Offset, Window};
+
+/// The facts cannot be made into a report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    /// A file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The facts do not add up.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+}
+
+/// Makes the report of a run, at the prices it was made with or at others.
+pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, ReviewError> {
+    let manifest = folder.manifest()?;
+    let (origin, text) = folder.scenario()?;
+    let scenario = Scenario::parse(&origin, &text, &[]).map_err(StoreError::from)?;
+    let prices = match prices {
+        Some(prices) => prices,
+        None => {
+            let (name, bytes) = folder.prices()?;
+            PriceTable::read(&name, bytes).map_err(StoreError::from)?
+        }
+    };
+    let fallback = if manifest.windows.is_empty() {
+        windows_of_rows(folder)?
+    } else {
+        BTreeMap::new()
+    };
+    let mut assembly = Assembly::new(
+        &manifest,
+        &scenario.gates,
+        scenario.limits.as_ref(),
+        &prices,
+        &fallback,
+    );
+    folder.each_truth(|truth| assembly.add_truth(truth))?;
+    let mut failed = None;
+    let torn = folder.each_request(|record| {
+        if let Err(error) = assembly.add(&record) {
+            failed.get_or_insert(error);
+        }
+        Ok(())
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let torn_calls = folder.each_call(|call| assembly.add_call(&call))?;
+    folder.each_gaps(|endpoint, gaps| assembly.add_gaps(endpoint, gaps))?;
+    let torn_health = folder.each_health(|row| assembly.add_health(&row))?;
+    if torn || torn_calls || torn_health {
+        assembly.torn();
+    }
+    Ok(assembly.finish())
+}
+
+/// Writes the report's files into the folder of its run.
+pub fn write(folder: &RunFolder, report: &Report) -> Result<(), StoreError> {
+    folder.write("report.json", report.json().as_bytes())?;
+    folder.write("report.md", markdown(report).as_bytes())?;
+    folder.write("report.txt", console(report, false).as_bytes())
+}
+
+/// The windows of a run that was killed: from its first measured request to its last.
+fn windows_of_rows(
+    folder: &RunFolder,
+) -> Result<BTreeMap<crate::endpoint::Endpoint, Window>, StoreError> {
+    let mut windows: BTreeMap<_, Window> = BTreeMap::new();
+    folder.each_request(|record| {
+        if let (Phase::Measured, Some(sent)) = (record.phase, record.due.or(record.sent)) {
+            let window = windows.entry(record.endpoint).or_insert(Window {
+                start_ns: sent,
+                end_ns: Offset::ZERO,
+            });
+            window.start_ns = window.start_ns.min(sent);
+            window.end_ns = window.end_ns.max(sent);
+        }
+        Ok(())
+    })?;
+    Ok(windows)
+}

@@ -1,0 +1,349 @@
+//! A real run: threads, sockets, signals and files around [`Conduct`](super::Conduct).
+//!
+//! Everything that can be wrong before the first request is found before it: the folder, the key,
+//! the certificates, the file-descriptor limit, and, by one preflight request to each endpoint, the
+//! key's validity, the model and the path.
+
+mod measure;
+mod truth;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::progress::Progress;
+use http::{HeaderMap, HeaderValue};
+
+use crate::client::http::{
+    ClientError, Credentials, HttpTransport, Options, certificates, ensure_descriptors,
+};
+use crate::clock::Start;
+use crate::endpoint::Endpoint;
+use crate::manifest::{ConnectTotals, Environment, Manifest};
+use crate::offline::OfflineUpstream;
+use crate::plan::Plan;
+use crate::protocol;
+use crate::record::FACTS_SCHEMA;
+use crate::scenario::{HttpVersion, Scenario};
+use crate::schedule::Arrivals;
+use crate::seed;
+use crate::slice::Slice;
+use crate::store::{Inputs, RunFolder, StoreError};
+use crate::time::Offset;
+
+use measure::Measuring;
+
+/// Descriptors beside the connections: files, timers, signals, the upstream's own.
+const DESCRIPTORS_BESIDE: u64 = 64;
+
+/// The run cannot begin, or its facts cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The environment variable with the key is not there.
+    #[error(
+        "the environment variable `{0}`, named by the scenario (`target.api_key_env` or `target.headers_env`), is not set; export it, or change the name"
+    )]
+    KeyMissing(String),
+    /// The key has characters that no header can hold.
+    #[error(
+        "the key in `{0}` has characters that cannot be sent in a header; check it for line breaks and quotes"
+    )]
+    KeyInvalid(String),
+    /// An endpoint refused the preflight request.
+    #[error(
+        "the {endpoint} endpoint refused the preflight request with status {status}{said}; check {check}"
+    )]
+    Refused {
+        /// Which.
+        endpoint: Endpoint,
+        /// The status.
+        status: u16,
+        /// What it said, as a clause.
+        said: String,
+        /// What to check.
+        check: &'static str,
+    },
+    /// A file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The system gives no thread, timer, signal or socket.
+    #[error("the system refuses what a run needs: {0}")]
+    System(#[from] std::io::Error),
+    /// The arrivals hold no session.
+    #[error("the plan holds no session: raise `load.rate`, `load.duration` or `load.count`")]
+    NothingPlanned,
+}
+
+/// What whoever watches is told.
+#[derive(Debug)]
+pub struct Tick<'a> {
+    /// Since the load began.
+    pub elapsed: Duration,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Measured sessions that are planned, over all endpoints, if that is known.
+    pub planned: Option<u64>,
+    /// The arrivals' length, if it is known.
+    pub duration: Option<Duration>,
+    /// The numbers so far.
+    pub progress: &'a Progress,
+    /// Whether the run has been told to stop.
+    pub stopping: bool,
+}
+
+/// A run that can begin: its key is there, its plan is not empty, its sockets are allowed.
+pub struct Ready<'a> {
+    inputs: &'a Inputs,
+    plan: Plan,
+    secrets: Secrets,
+    in_flight_max: u64,
+}
+
+/// The plan of `inputs`, of a run that does not exist yet.
+pub fn plan(inputs: &Inputs) -> Plan {
+    let scenario = &inputs.scenario;
+    Plan {
+        run_id: random_id(),
+        seed: scenario.seed,
+        endpoints: scenario.target.endpoints.clone(),
+        schedule: scenario.load.clone(),
+        workload: scenario.workload.spec(inputs.given.clone()),
+        dialect: scenario.target.dialect.clone(),
+        slice: Slice::WHOLE,
+        begins: Offset::ZERO,
+    }
+}
+
+impl<'a> Ready<'a> {
+    /// Checks what can be checked without a request or a file.
+    pub fn new(inputs: &'a Inputs) -> Result<Self, RunError> {
+        let secrets = Secrets::read(&inputs.scenario)?;
+        if let Some(pem) = &inputs.ca_pem {
+            certificates(pem)?;
+        }
+        let plan = plan(inputs);
+        let forecast = plan.forecast();
+        if forecast.measured_sessions == Some(0) {
+            return Err(RunError::NothingPlanned);
+        }
+        // A connection in flight and one that is drained; the embedded upstream holds the other end
+        // of each, and its own to wiremock.
+        let ends = if inputs.scenario.target.origin.is_some() {
+            2
+        } else {
+            5
+        };
+        ensure_descriptors(forecast.in_flight_max * ends + DESCRIPTORS_BESIDE)?;
+        Ok(Self {
+            inputs,
+            plan,
+            secrets,
+            in_flight_max: forecast.in_flight_max,
+        })
+    }
+
+    /// Runs into `folder`; the facts are there when this returns, also after an error in the
+    /// middle. `watch` is told several times a second how it goes.
+    pub fn run(
+        self,
+        folder: &RunFolder,
+        watch: &mut dyn FnMut(&Tick<'_>),
+    ) -> Result<Manifest, RunError> {
+        let Self {
+            inputs,
+            mut plan,
+            secrets,
+            in_flight_max,
+        } = self;
+        let scenario = &inputs.scenario;
+        let prices = Arc::new(inputs.prices.clone());
+        let scenario_text = folder.write_inputs(inputs)?;
+        let start = Start::now();
+        let writer = folder.start_writer(SystemTime::from(start.utc()))?;
+        let upstream = match scenario.target.origin {
+            Some(_) => None,
+            None => Some(OfflineUpstream::start(
+                &scenario.target.offline,
+                scenario.seed,
+            )?),
+        };
+        let embedded = upstream.as_ref().map(|upstream| &upstream.origin);
+        let origin = scenario
+            .target
+            .origin
+            .as_ref()
+            .or(embedded)
+            .expect("one or the other")
+            .clone();
+        let mut headers = scenario.target.headers.clone();
+        headers.extend(secrets.headers);
+        let options = Options {
+            origin,
+            proxy: upstream.is_none(),
+            http2: scenario.target.http == HttpVersion::Http2,
+            ca_pem: inputs.ca_pem.clone(),
+            headers,
+            credentials: secrets.credentials,
+            connect_timeout: scenario.target.timeouts.connect,
+            connections: usize::try_from(in_flight_max).unwrap_or(usize::MAX),
+            start,
+        };
+        let truth = truth::source(inputs, upstream.as_ref());
+        let mut manifest = manifest(inputs, &plan, start, &scenario_text);
+        manifest.truth = truth.as_ref().map(|(name, _)| name.clone());
+        folder.write_manifest(&manifest)?;
+
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let truth_transport = HttpTransport::new(&options)?;
+        let measuring = Measuring {
+            scenario,
+            options,
+            secrets: secrets.values,
+            prices,
+            start,
+            facts: writer.queue(),
+            failed: writer.failed(),
+        };
+        let measured = runtime.block_on(measuring.run(&mut plan, &mut manifest, watch));
+        // Whatever happened, what was measured goes to disk.
+        let written = writer.finish();
+        if let (Ok(true), Ok(()), Some((name, source))) = (&measured, &written, &truth) {
+            let fetched = runtime.block_on(truth::fetch(folder, &truth_transport, name, source));
+            if let Err(error) = fetched {
+                manifest.warnings.push(format!(
+                    "the truth could not be read, so no token count is verified: {error}"
+                ));
+                manifest.truth_error = Some(error);
+            }
+        }
+        manifest.partial = !(matches!(measured, Ok(true)) && written.is_ok());
+        manifest.duration_ns = Some(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let noted = folder.write_manifest(&manifest);
+        written?;
+        measured?;
+        noted?;
+        Ok(manifest)
+    }
+}
+
+/// What comes from the environment and must not leave the process but in headers.
+struct Secrets {
+    /// The credential of each endpoint.
+    credentials: Credentials,
+    /// Further headers.
+    headers: HeaderMap,
+    /// The values themselves, to be taken out of what a gateway says.
+    values: Vec<String>,
+}
+
+impl Secrets {
+    /// Reads the variables that the scenario names.
+    fn read(scenario: &Scenario) -> Result<Self, RunError> {
+        let target = &scenario.target;
+        let mut secrets = Self {
+            credentials: Credentials::new(),
+            headers: HeaderMap::new(),
+            values: Vec::new(),
+        };
+        if let Some(variable) = &target.api_key_env {
+            let key = read_variable(variable)?;
+            for endpoint in &target.endpoints {
+                let credential = protocol::credential(*endpoint, &key)
+                    .map_err(|_| RunError::KeyInvalid(variable.clone()))?;
+                secrets.credentials.insert(endpoint.path(), credential);
+            }
+            secrets.values.push(key);
+        }
+        for (name, variable) in &target.headers_env {
+            let value = read_variable(variable)?;
+            let mut header = HeaderValue::from_str(&value)
+                .map_err(|_| RunError::KeyInvalid(variable.clone()))?;
+            header.set_sensitive(true);
+            secrets.headers.insert(name.clone(), header);
+            secrets.values.push(value);
+        }
+        Ok(secrets)
+    }
+}
+
+fn read_variable(name: &str) -> Result<String, RunError> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    value.ok_or_else(|| RunError::KeyMissing(name.to_owned()))
+}
+
+/// What the run says of itself before it has begun.
+fn manifest(inputs: &Inputs, plan: &Plan, start: Start, scenario_text: &str) -> Manifest {
+    let scenario = &inputs.scenario;
+    Manifest {
+        schema: FACTS_SCHEMA.to_owned(),
+        id: plan.run_id.clone(),
+        scenario: scenario.name.clone(),
+        started_at: format!("{:.6}", start.utc()),
+        duration_ns: None,
+        seed: scenario.seed,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        target: scenario
+            .target
+            .origin
+            .clone()
+            .unwrap_or_else(|| "offline".to_owned()),
+        endpoints: plan.endpoints.clone(),
+        open_loop: plan.schedule.arrivals.is_open(),
+        load: describe(plan),
+        models: scenario.target.models.clone(),
+        slice: (0, 1),
+        workers: 1,
+        config_sha256: seed::sha256_hex(scenario_text.as_bytes()),
+        prices_sha256: inputs.prices.sha256(),
+        windows: BTreeMap::new(),
+        planned: BTreeMap::new(),
+        truth_error: None,
+        truth: None,
+        interrupted: false,
+        partial: true,
+        warnings: Vec::new(),
+        environment: Environment {
+            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            cpus: std::thread::available_parallelism()
+                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+            precise_timer: true,
+        },
+        connects: ConnectTotals::default(),
+    }
+}
+
+/// 16 hex digits from the operating system's chance: nonces must differ between runs of one seed.
+fn random_id() -> String {
+    let chance = std::hash::RandomState::new().build_hasher().finish();
+    format!("{chance:016x}")
+}
+
+/// The load in words.
+pub fn describe(plan: &Plan) -> String {
+    let spec = &plan.schedule;
+    let arrivals = match spec.arrivals {
+        Arrivals::Closed { concurrency } => format!("closed loop, {concurrency} users"),
+        Arrivals::Constant { rate } => format!("open loop, constant {rate}/s"),
+        Arrivals::Poisson { rate } => format!("open loop, Poisson {rate}/s"),
+    };
+    let count = spec.count.map(|n| format!(", {n} requests"));
+    let duration = spec
+        .duration
+        .map(|d| format!(", {}", humantime::format_duration(d)));
+    let each = if plan.endpoints.len() > 1 {
+        " per endpoint"
+    } else {
+        ""
+    };
+    format!(
+        "{arrivals}{}{}{each}",
+        count.unwrap_or_default(),
+        duration.unwrap_or_default()
+    )
+}

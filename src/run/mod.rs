@@ -1,0 +1,352 @@
+//! Conducts a run: plan x transport -> facts.
+//!
+//! A worker is a [`Conduct`] on a runtime of one thread, with its slice of the plan and a
+//! transport of its own. What the workers of a process share is in [`Shared`]. Nothing here judges:
+//! a 429, a timeout or a cut stream is a record.
+
+mod attempt;
+mod health;
+pub mod live;
+mod progress;
+mod shared;
+mod spend;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::billing::budget::{Exhausted, Reservation};
+use crate::client::Transport;
+use crate::clock::Clock;
+use crate::endpoint::Endpoint;
+use crate::money::Money;
+use crate::plan::{Plan, Planned};
+use crate::record::Record;
+use crate::scenario::Timeouts;
+use crate::schedule::{Arrivals, Part, Tickets};
+use crate::surface::Surface;
+use crate::time::Offset;
+
+pub use progress::Progress;
+pub use shared::{Shared, Stop};
+pub use spend::Spend;
+
+use attempt::{Reached, Ticket};
+
+/// One worker of a run.
+pub struct Conduct<T> {
+    /// What to send, and when.
+    pub plan: Plan,
+    /// How.
+    pub transport: T,
+    /// The clock of this worker's thread.
+    pub clock: Clock,
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Where costs are recorded.
+    pub surfaces: Arc<[Surface]>,
+    /// Limits of waiting.
+    pub timeouts: Timeouts,
+    /// How long requests in flight may take after the last one started.
+    pub grace: std::time::Duration,
+    /// Keys, so that they can be taken out of what a gateway says.
+    pub secrets: Vec<String>,
+}
+
+/// Keeps the worker waiting as long as it is held.
+type Alive = mpsc::Sender<()>;
+
+impl<T: Transport> Conduct<T> {
+    /// Sends the one request to `endpoint` that goes before the load, and waits for its end.
+    pub async fn preflight(self: Arc<Self>, endpoint: Endpoint) -> Record {
+        let planned = self.plan.preflight(endpoint);
+        let place = self
+            .shared
+            .enter(endpoint)
+            .expect("nothing is in flight before the load");
+        match self.reserve(&planned) {
+            Ok(reservation) => {
+                let ticket = Ticket { place, reservation };
+                let (record, calls) = self.clone().attempt(planned, ticket, |_| {}).await;
+                self.shared.ended(record.clone(), calls);
+                record
+            }
+            Err(_) => self.drop_turn(planned.record, BUDGET_USED),
+        }
+    }
+
+    /// Does this worker's share of the load, until everything that it sent is over.
+    pub async fn drive(self: Arc<Self>) {
+        // Every task holds a sender; when all are gone, all tasks are over.
+        let (alive, mut all_over) = mpsc::channel(1);
+        let last_started = Arc::new(Notify::new());
+        let sending = async {
+            self.clock.sleep_until(self.plan.begins).await;
+            match self.plan.schedule.arrivals {
+                Arrivals::Closed { concurrency } => {
+                    self.clone()
+                        .closed_loop(concurrency, alive, &last_started)
+                        .await;
+                }
+                Arrivals::Constant { .. } | Arrivals::Poisson { .. } => {
+                    self.clone().open_loop(alive).await;
+                    last_started.notify_one();
+                }
+            }
+            all_over.recv().await;
+        };
+        let grace = async {
+            tokio::select! {
+                () = last_started.notified() => {}
+                () = self.shared.until(Stop::Arrivals) => {}
+                () = self.arrivals_end() => {}
+            }
+            self.clock
+                .coarse_sleep_until(self.clock.now() + self.grace)
+                .await;
+            self.shared.stop(Stop::Everything);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = sending => {}
+            () = grace => {}
+        }
+    }
+
+    /// Waits until the schedule's duration is over, if it has one.
+    async fn arrivals_end(&self) {
+        match self.plan.ends(Part::Measured) {
+            Some(end) => self.clock.coarse_sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends each arrival when it is due, whatever the upstream does.
+    async fn open_loop(self: Arc<Self>, alive: Alive) {
+        for part in [Part::Warmup, Part::Measured] {
+            for (session, due) in self.plan.arrivals(part) {
+                // The bytes are ready before the moment comes.
+                let turns: Vec<Planned> = self
+                    .plan
+                    .order(part, session)
+                    .map(|endpoint| self.plan.turn(part, session, endpoint))
+                    .collect();
+                tokio::select! {
+                    biased;
+                    () = self.shared.until(Stop::Arrivals) => {
+                        self.end_windows();
+                        return;
+                    }
+                    () = self.clock.sleep_until(due) => {}
+                }
+                for mut turn in turns {
+                    turn.record.due = Some(due);
+                    self.shared.came_due(&turn.record);
+                    match self.reserve(&turn) {
+                        Ok(reservation) => {
+                            self.clone().start(turn, reservation, alive.clone(), |_| {});
+                        }
+                        Err(exhausted) => {
+                            if is_hopeless(&exhausted) {
+                                self.budget_ends_the_run(&exhausted);
+                            }
+                            self.drop_turn(turn.record, BUDGET_USED);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts a turn that has come due, or drops it for want of a place. `answered` is called when
+    /// a user may go on.
+    fn start(
+        self: Arc<Self>,
+        turn: Planned,
+        reservation: Option<Reservation>,
+        alive: Alive,
+        answered: impl FnOnce(Reached) + Send + 'static,
+    ) {
+        let Some(place) = self.shared.enter(turn.record.endpoint) else {
+            // Nothing was sent, so nothing was spent.
+            if let Some(reservation) = reservation {
+                reservation.settle(Some(Money::ZERO));
+            }
+            self.drop_turn(turn.record, "load.max_in_flight was reached");
+            return answered(Reached::Target);
+        };
+        let ticket = Ticket { place, reservation };
+        tokio::spawn(async move {
+            let (record, calls) = self.clone().attempt(turn, ticket, answered).await;
+            self.shared.ended(record, calls);
+            drop(alive);
+        });
+    }
+
+    fn reserve(&self, turn: &Planned) -> Result<Option<Reservation>, Exhausted> {
+        match &self.shared.spend {
+            Some(spend) => spend.reserve(
+                &turn.record,
+                turn.request.body.len(),
+                self.date(self.clock.now()),
+            ),
+            None => Ok(None),
+        }
+    }
+
+    fn budget_ends_the_run(&self, exhausted: &Exhausted) {
+        self.shared.warn(format!(
+            "the budget of {} ended the run: {} is spent, and the next request might cost {}",
+            exhausted.limit, exhausted.spent, exhausted.worst
+        ));
+        self.shared.stop(Stop::Arrivals);
+    }
+
+    /// Each endpoint has its own users; each user starts its next session when the last one ended.
+    async fn closed_loop(
+        self: Arc<Self>,
+        concurrency: u32,
+        alive: Alive,
+        last_started: &Arc<Notify>,
+    ) {
+        let mut users = tokio::task::JoinSet::new();
+        let pools: Vec<Arc<Pool>> = self
+            .plan
+            .endpoints
+            .iter()
+            .map(|&endpoint| {
+                let tickets = [Part::Warmup, Part::Measured]
+                    .map(|part| (part, self.plan.schedule.tickets(part, self.plan.slice)));
+                Arc::new(Pool {
+                    endpoint,
+                    tickets: Mutex::new(tickets),
+                })
+            })
+            .collect();
+        let open = Arc::new(AtomicUsize::new(pools.len()));
+        let mine = self.plan.slice.count(u64::from(concurrency));
+        for pool in &pools {
+            for _ in 0..mine {
+                let (open, last_started) = (open.clone(), last_started.clone());
+                let emptied = move || {
+                    if open.fetch_sub(1, Ordering::Relaxed) == 1 {
+                        last_started.notify_one();
+                    }
+                };
+                users.spawn(self.clone().user(pool.clone(), alive.clone(), emptied));
+            }
+        }
+        drop(alive);
+        while let Some(user) = users.join_next().await {
+            user.expect("a user does not panic");
+        }
+    }
+
+    /// `emptied` is called by the one user that takes the last session of its pool.
+    async fn user(self: Arc<Self>, pool: Arc<Pool>, alive: Alive, emptied: impl Fn() + Send) {
+        let mut measured = false;
+        while self.shared.stopped() == Stop::No {
+            let since_begin = Offset::from_nanos(self.clock.now().nanos_since(self.plan.begins));
+            let Some((part, session, last)) = pool.take(since_begin) else {
+                break;
+            };
+            if last {
+                emptied();
+            }
+            measured |= part == Part::Measured;
+            let turn = self.plan.turn(part, session, pool.endpoint);
+            let Some(reservation) = self.reserve_waiting(&turn).await else {
+                break;
+            };
+            self.shared.came_due(&turn.record);
+            let (answered, answer) = oneshot::channel();
+            let go_on = move |reached| {
+                // A user that was stopped meanwhile no longer listens.
+                let _ = answered.send(reached);
+            };
+            self.clone().start(turn, reservation, alive.clone(), go_on);
+            // An error is a task that panicked: its missing row makes the run incomplete.
+            if answer.await == Ok(Reached::Nobody) {
+                // Nobody is there to be loaded: without a pause, users would spin.
+                let pause = self
+                    .clock
+                    .coarse_sleep_until(self.clock.now() + REFUSED_PAUSE);
+                tokio::select! {
+                    () = pause => {}
+                    () = self.shared.until(Stop::Arrivals) => {}
+                }
+            }
+        }
+        // The first user that worked and finds nothing more to start ends the window: from here on
+        // there are fewer users than the scenario says.
+        if measured {
+            self.shared.end_window(pool.endpoint, self.clock.now());
+        }
+    }
+
+    /// A user waits until the budget has room for its next request; `None` if it never will, or the
+    /// run is stopped.
+    async fn reserve_waiting(&self, turn: &Planned) -> Option<Option<Reservation>> {
+        loop {
+            let settled = self.shared.settled.notified();
+            match self.reserve(turn) {
+                Ok(reservation) => return Some(reservation),
+                Err(exhausted) if is_hopeless(&exhausted) => {
+                    self.budget_ends_the_run(&exhausted);
+                    return None;
+                }
+                Err(_) => tokio::select! {
+                    () = settled => {}
+                    () = self.shared.until(Stop::Arrivals) => return None,
+                },
+            }
+        }
+    }
+
+    fn end_windows(&self) {
+        for &endpoint in &self.plan.endpoints {
+            self.shared.end_window(endpoint, self.clock.now());
+        }
+    }
+
+    /// The UTC date at `offset`, which prices are looked up at.
+    fn date(&self, offset: Offset) -> jiff::civil::Date {
+        self.clock
+            .utc(offset)
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .date()
+    }
+}
+
+/// How long a user of a closed loop waits after a refused connection.
+const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Why a turn was dropped; one text, so that they are counted as one.
+const BUDGET_USED: &str = "the budget has no room for another request";
+
+/// Whether nothing in flight can give back enough for a request like this one.
+fn is_hopeless(exhausted: &Exhausted) -> bool {
+    exhausted
+        .spent
+        .checked_add(exhausted.worst)
+        .map_or(true, |least| least > exhausted.limit)
+}
+
+/// The sessions that the users of one endpoint draw from.
+struct Pool {
+    endpoint: Endpoint,
+    tickets: Mutex<[(Part, Tickets); 2]>,
+}
+
+impl Pool {
+    /// The next session, its part of the run, and whether it is the last one.
+    fn take(&self, since_begin: Offset) -> Option<(Part, u64, bool)> {
+        let mut tickets = self.tickets.lock().expect("taking a ticket does not panic");
+        let (part, session) = tickets
+            .iter_mut()
+            .find_map(|(part, tickets)| Some((*part, tickets.take(since_begin)?)))?;
+        let last = part == Part::Measured && tickets[1].1.is_empty();
+        Some((part, session, last))
+    }
+}

@@ -1,0 +1,65 @@
+//! The live numbers of a run, for whoever watches it.
+
+use crate::metrics::{Distribution, Metric};
+use crate::money::Money;
+use crate::record::{Outcome, OutcomeGroup, Phase, Record};
+
+/// What has happened so far, over all endpoints.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Requests sent.
+    pub sent: u64,
+    /// Measured attempts that are over.
+    pub ended: u64,
+    /// Those that succeeded.
+    pub ok: u64,
+    /// Those that failed or were dropped.
+    pub failed: u64,
+    /// Output tokens as reported, of every phase.
+    pub output_tokens: u64,
+    /// Requests that are over, of every phase.
+    pub completed: u64,
+    /// Time to first token of the measured successes.
+    pub ttft: Distribution,
+    /// What the run has cost so far by the price table; `None` where it is not known.
+    pub spent: Option<Money>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            sent: 0,
+            ended: 0,
+            ok: 0,
+            failed: 0,
+            output_tokens: 0,
+            completed: 0,
+            ttft: Distribution::of_nanos(),
+            spent: None,
+        }
+    }
+}
+
+impl Progress {
+    pub(super) fn begun(&mut self) {
+        self.sent += 1;
+    }
+
+    pub(super) fn ended(&mut self, record: &Record, spent: Option<Money>) {
+        self.completed += 1;
+        self.output_tokens += record.last_usage.output.unwrap_or(0);
+        self.spent = spent.or(self.spent);
+        if record.phase != Phase::Measured {
+            return;
+        }
+        self.ended += 1;
+        match record.outcome.group() {
+            OutcomeGroup::Ok => self.ok += 1,
+            OutcomeGroup::Failed | OutcomeGroup::Dropped => self.failed += 1,
+            OutcomeGroup::Cut | OutcomeGroup::Cancelled => {}
+        }
+        if let (Outcome::Ok, Some(ns)) = (record.outcome, Metric::Ttft.sample(record)) {
+            self.ttft.record(ns);
+        }
+    }
+}

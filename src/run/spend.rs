@@ -1,0 +1,97 @@
+//! What a run spends, by the price table, and the hard limit on it.
+//!
+//! Before a request is sent its worst case is set aside: an input token for each byte of its body,
+//! since no tokenizer makes more, and the whole output limit. It settles at what its usage comes
+//! to, or, where that is not known, at the worst case.
+
+use std::sync::{Arc, Mutex};
+
+use crate::billing::budget::{Budget, Exhausted, Reservation};
+use crate::billing::policy::{Charge, charge};
+use crate::billing::predict::{predict, worst_case};
+use crate::billing::prices::PriceTable;
+use crate::money::Money;
+use crate::record::Record;
+
+/// The account of a run.
+#[derive(Debug)]
+pub struct Spend {
+    prices: Arc<PriceTable>,
+    budget: Option<Budget>,
+    spent: Mutex<Option<Money>>,
+}
+
+impl Spend {
+    /// Nothing spent yet, by `prices`, under `limit` if there is one.
+    pub fn new(prices: Arc<PriceTable>, limit: Option<Money>) -> Self {
+        Self {
+            prices,
+            budget: limit.map(Budget::new),
+            spent: Mutex::new(None),
+        }
+    }
+
+    /// Sets the worst case of a request aside, where there is a limit.
+    ///
+    /// # Panics
+    /// If there is a limit and the model has no price or the request no output limit: both are
+    /// refused before a run.
+    pub fn reserve(
+        &self,
+        record: &Record,
+        body_bytes: usize,
+        date: jiff::civil::Date,
+    ) -> Result<Option<Reservation>, Exhausted> {
+        let Some(budget) = &self.budget else {
+            return Ok(None);
+        };
+        let row = self
+            .prices
+            .lookup(&record.requested_model, date)
+            .expect("a budget needs a price for every model: checked before the run");
+        let output = record
+            .output_limit
+            .expect("every planned request has an output limit");
+        let worst = worst_case(row, body_bytes as u64, output)
+            .expect("the worst case was computed before the run");
+        budget.reserve(worst).map(Some)
+    }
+
+    /// The request of `record` is over.
+    pub fn settle(
+        &self,
+        reservation: Option<Reservation>,
+        record: &Record,
+        date: jiff::civil::Date,
+    ) {
+        let row = self.prices.lookup(&record.requested_model, date);
+        let actual = row
+            .and_then(|row| predict(row, &record.last_usage, record.endpoint).ok())
+            .map(|prediction| prediction.total);
+        // What was refused or never sent costs nothing; of anything else without a usage we cannot
+        // know, and the worst case stays spent.
+        let actual = actual.or((charge(record) == Charge::Free).then_some(Money::ZERO));
+        if let Some(reservation) = reservation {
+            reservation.settle(actual);
+        }
+        if let Some(actual) = actual {
+            let mut spent = self
+                .spent
+                .lock()
+                .expect("no one panics while holding the account");
+            *spent = spent
+                .unwrap_or(Money::ZERO)
+                .checked_add(actual)
+                .ok()
+                .or(*spent);
+        }
+    }
+
+    /// What is known to be spent; `None` while nothing is.
+    pub fn spent(&self) -> Option<Money> {
+        *self
+            .spent
+            .lock()
+            .expect("no one panics while holding the account")
+    }
+}
