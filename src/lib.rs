@@ -46,3 +46,5 @@ pub mod store;
 
 pub mod review;
 pub mod run;
+
+pub mod cli;

@@ -1,2 +1,5 @@
-//! weighbridge.
-fn main() {}
+//! The `weighbridge` program: see `weighbridge::cli`.
+
+fn main() -> std::process::ExitCode {
+    weighbridge::cli::main()
+}

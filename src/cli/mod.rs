@@ -1,0 +1,397 @@
+//! The command line: arguments in, text and an exit code out.
+
+mod exit;
+mod watch;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::billing::predict;
+use crate::billing::quote::quote;
+use crate::clock::Start;
+use crate::report::console;
+use crate::review;
+use crate::run::live;
+use crate::scenario;
+use crate::store::{self, Inputs, RunFolder, StoreError};
+
+pub use exit::Exit;
+use watch::Watch;
+
+const EXAMPLES: &str = "\
+Examples:
+  weighbridge run
+      Load both endpoints of the embedded offline upstream and check its bill; needs nothing.
+  weighbridge run scenarios/tools.toml --endpoint anthropic --out /tmp/run1
+      Another scenario, one endpoint, a folder of its own.
+  weighbridge run scenarios/keeprouter.toml --set load.concurrency=8
+      A live gateway; the key comes from the variable that the scenario names.
+  weighbridge check my.toml
+      Say what a scenario would do, and everything that is wrong with it; sends nothing.
+  weighbridge report reports/2026-08-01T101500Z-ci --prices new-prices.csv
+      Price an old run again.
+  weighbridge quote magistral-small-latest --input 1000 --output 500
+      What a request costs.
+
+Exit codes, in order of precedence:
+  130 interrupted   2 wrong command line, file, key or target   1 a gate failed, or nothing succeeded
+  3 no verdict (invalid, inconclusive, no data, incomplete)     0 passed";
+
+/// Load testing and benchmarking for LLM gateways: how fast, how much, and is the bill right
+#[derive(Debug, Parser)]
+#[command(name = "weighbridge", version, about, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load a target and judge what was measured
+    Run(RunArgs),
+    /// Say what a scenario would do, and what is wrong with it; sends nothing
+    Check(CheckArgs),
+    /// Make the report of an earlier run again, from its facts alone
+    Report(ReportArgs),
+    /// What a request costs by a price table
+    Quote(QuoteArgs),
+    /// Run the offline upstream by itself, until a signal; its first line says where it listens
+    Mock(mock_upstream::cli::Args),
+}
+
+#[derive(Debug, Args)]
+struct ScenarioArgs {
+    /// Scenario file; the embedded magistral-small.toml if absent
+    scenario: Option<PathBuf>,
+    /// Set any key of the scenario, as in `load.rate=50`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Load this target: short for `--set target.base_url=URL`
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+    /// Load `openai`, `anthropic` or `both`: short for `--set target.endpoint=...`
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Seed of every draw: short for `--set load.seed=N`
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl ScenarioArgs {
+    /// The overrides, in order: shorthands last, since they are the more deliberate.
+    fn overrides(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let mut overrides = Vec::new();
+        for text in &self.set {
+            let (key, value) = text.split_once('=').with_context(|| {
+                format!("`--set {text}` has no `=`; write `--set load.rate=50`")
+            })?;
+            overrides.push((key.trim().to_owned(), value.trim().to_owned()));
+        }
+        let quoted = |text: &String| toml::Value::String(text.clone()).to_string();
+        overrides.extend(
+            self.target
+                .as_ref()
+                .map(|t| ("target.base_url".to_owned(), quoted(t))),
+        );
+        overrides.extend(
+            self.endpoint
+                .as_ref()
+                .map(|e| ("target.endpoint".to_owned(), quoted(e))),
+        );
+        overrides.extend(self.seed.map(|s| ("load.seed".to_owned(), s.to_string())));
+        Ok(overrides)
+    }
+
+    fn load(&self) -> anyhow::Result<Inputs> {
+        Ok(store::load_inputs(
+            self.scenario.as_deref(),
+            &self.overrides()?,
+        )?)
+    }
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Folder for this run, exactly; must be new or empty. Default: reports/UTC-NAME
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Do not ask before loading a live target that has no budget
+    #[arg(long)]
+    yes: bool,
+    /// Show nothing while the run goes on
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Print the JSON Schema of scenario files instead
+    #[arg(long)]
+    schema: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// Folder of the run
+    folder: PathBuf,
+    /// Price it by this table instead of the run's own: a CSV file or `builtin:keeprouter`
+    #[arg(long, value_name = "TABLE")]
+    prices: Option<String>,
+    /// Print report.json instead of the console form
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct QuoteArgs {
+    /// Model id
+    model: String,
+    /// Input tokens, cached ones included
+    #[arg(long, value_name = "TOKENS")]
+    input: u64,
+    /// Output tokens
+    #[arg(long, value_name = "TOKENS")]
+    output: u64,
+    /// Input tokens that are read from a cache
+    #[arg(long, value_name = "TOKENS")]
+    cache_read: Option<u64>,
+    /// Price table: a CSV file or a built-in one
+    #[arg(long, value_name = "TABLE", default_value = "builtin:keeprouter")]
+    prices: String,
+    /// Date of the prices, YYYY-MM-DD; default: today, UTC
+    #[arg(long, value_name = "DATE")]
+    at: Option<jiff::civil::Date>,
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    // clap itself exits with 2 on a wrong command line, and with 0 on --help.
+    let result = match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Check(args) => check(&args),
+        Command::Report(args) => report(&args),
+        Command::Quote(args) => quote_command(&args),
+        Command::Mock(args) => return mock_upstream::cli::main_with(args),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            Exit::Wrong.into()
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let inputs = args.scenario.load()?;
+    let start = Start::now();
+    let unlimited =
+        inputs.scenario.target.origin.is_some() && inputs.scenario.pricing.budget.is_none();
+    if !args.quiet {
+        say(&preview(&inputs, start));
+    }
+    if unlimited && !args.yes {
+        confirm(&inputs)?;
+    }
+    let ready = live::Ready::new(&inputs)?;
+    let folder = folder_of(args.out.as_deref(), &inputs, start)?;
+    let mut watch = Watch::new(inputs.prices.currency());
+    let result = ready.run(&folder, &mut |tick| {
+        if !args.quiet {
+            watch.tick(tick);
+        }
+    });
+    watch.end();
+    result?;
+    let report = review::review(&folder, None)?;
+    review::write(&folder, &report)?;
+    show(&console(&report, wants_color()))?;
+    say(&format!("facts and reports: {}", folder.path().display()));
+    Ok(report.verdict.status.into())
+}
+
+/// The folder that was asked for, or a new one by time and scenario.
+fn folder_of(out: Option<&Path>, inputs: &Inputs, start: Start) -> Result<RunFolder, StoreError> {
+    if let Some(path) = out {
+        return RunFolder::create(path);
+    }
+    let utc = start.utc().strftime("%Y-%m-%dT%H%M%SZ");
+    let name = format!("{utc}-{}", inputs.scenario.name);
+    let mut tried = 1;
+    loop {
+        // Two runs may begin in the same second.
+        let suffix = if tried > 1 {
+            format!("-{tried}")
+        } else {
+            String::new()
+        };
+        match RunFolder::create(&Path::new("reports").join(format!("{name}{suffix}"))) {
+            Err(StoreError::NotEmpty(_)) if tried < FOLDERS_PER_SECOND_MAX => tried += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Runs of one scenario that may begin in one second without a name of their own.
+const FOLDERS_PER_SECOND_MAX: u32 = 100;
+
+fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
+    if args.schema {
+        show(&scenario::schema())?;
+        return Ok(Exit::Passed);
+    }
+    let inputs = args.scenario.load()?;
+    show(&format!("{}\n", preview(&inputs, Start::now())))?;
+    Ok(Exit::Passed)
+}
+
+fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
+    let folder = RunFolder::open(&args.folder)?;
+    let prices = args.prices.as_deref().map(store::read_prices).transpose()?;
+    let own = prices.is_none();
+    let report = review::review(&folder, prices)?;
+    // The folder's report is at the folder's prices; another table's is only shown.
+    if own && let Err(error) = review::write(&folder, &report) {
+        say(&format!(
+            "warning: the report is shown, but not kept: {error}"
+        ));
+    }
+    show(&if args.json {
+        report.json()
+    } else {
+        console(&report, wants_color())
+    })?;
+    Ok(report.verdict.status.into())
+}
+
+fn quote_command(args: &QuoteArgs) -> anyhow::Result<Exit> {
+    let prices = store::read_prices(&args.prices)?;
+    let date = args
+        .at
+        .unwrap_or_else(|| Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date());
+    let quote = quote(
+        &prices,
+        &args.model,
+        date,
+        args.input,
+        args.output,
+        args.cache_read,
+    )?;
+    show(&format!("{}\n", quote.to_string().trim_end()))?;
+    Ok(Exit::Passed)
+}
+
+/// What a scenario will do and may cost, in a few lines.
+fn preview(inputs: &Inputs, start: Start) -> String {
+    let scenario = &inputs.scenario;
+    let plan = live::plan(inputs);
+    let forecast = plan.forecast();
+    let endpoints: Vec<&str> = plan.endpoints.iter().map(|e| e.name()).collect();
+    let target = scenario
+        .target
+        .origin
+        .as_deref()
+        .unwrap_or("the offline upstream");
+    let mut lines = vec![format!(
+        "{}: {} on {target} ({})",
+        scenario.name,
+        scenario.target.models.join(", "),
+        endpoints.join(" and ")
+    )];
+    lines.push(format!(
+        "{}; up to {} requests in flight",
+        live::describe(&plan),
+        forecast.in_flight_max
+    ));
+    if let Some(measured) = forecast.measured_sessions {
+        let requests =
+            (measured + forecast.warmup_sessions.unwrap_or(0)) * plan.endpoints.len() as u64;
+        let date = start.utc().to_zoned(jiff::tz::TimeZone::UTC).date();
+        // Of several models, the dearest: a preview may be too high, never too low.
+        let cost = |input, output| {
+            let costs = scenario.target.models.iter().map(|model| {
+                let row = inputs.prices.lookup(model, date)?;
+                predict::worst_case(row, input, output)
+                    .ok()?
+                    .checked_mul(requests)
+                    .ok()
+            });
+            costs
+                .reduce(|a, b| Some(a?.max(b?)))
+                .flatten()
+                .map(|c| c.display(inputs.prices.currency()))
+        };
+        let expected = cost(forecast.input_tokens_mean, forecast.output_tokens_mean);
+        let worst = cost(forecast.input_tokens_max, forecast.output_tokens_max);
+        if let (Some(expected), Some(worst)) = (expected, worst) {
+            let besides = if forecast.warmup_sessions.is_none() {
+                ", and the warm-up's"
+            } else {
+                ""
+            };
+            lines.push(format!(
+                "{requests} requests{besides}; about {expected}, at most about {worst}"
+            ));
+        }
+    }
+    if let Some((budget, currency)) = &scenario.pricing.budget {
+        lines.push(format!("budget {}", budget.display(*currency)));
+    }
+    lines.join("\n")
+}
+
+/// A load test of a paid API burns money: without a budget, a person must say yes.
+fn confirm(inputs: &Inputs) -> anyhow::Result<()> {
+    let target = inputs.scenario.target.origin.as_deref().unwrap_or_default();
+    let loopback = ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| {
+        target
+            .split("://")
+            .nth(1)
+            .is_some_and(|rest| rest == *host || rest.starts_with(&format!("{host}:")))
+    });
+    if loopback {
+        return Ok(());
+    }
+    anyhow::ensure!(
+        io::stdin().is_terminal(),
+        "{target} is a live target and the scenario has no budget; set `pricing.budget`, or pass `--yes`"
+    );
+    say(&format!(
+        "{target} is a live target without a budget. Load it? [y/N]"
+    ));
+    let mut answer = String::new();
+    io::stdin()
+        .read_line(&mut answer)
+        .context("failed to read the answer")?;
+    anyhow::ensure!(
+        matches!(answer.trim(), "y" | "Y" | "yes"),
+        "not confirmed; nothing was sent"
+    );
+    Ok(())
+}
+
+/// Data, to stdout. A reader that has gone away is no error.
+fn show(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("failed to write to stdout"),
+    }
+}
+
+/// Talk, to stderr.
+fn say(text: &str) {
+    // There is nowhere left to say that this failed.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+fn wants_color() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
