@@ -1,0 +1,31 @@
+//! The built program as its users meet it: arguments and files in; exit code, stdout, stderr and
+//! the run folder out. Targets are the embedded upstream, `mock_upstream` on a free loopback port,
+//! or a few lines of TCP where an upstream is needed that no library would want to be.
+
+// What is wrong before the first request: exit 2, and a message with the place and the fix.
+mod bad_input;
+// Targets that fail in every known way: records and outcomes, never a crash.
+mod faults;
+// Signals and sudden death: what was measured until then is kept.
+mod interrupt;
+// `quote`, `check` and `mock`.
+mod other_commands;
+// What a terminal, a pipe and a script see: streams, escape codes, closed pipes.
+mod output;
+// A report made again from the folder's facts.
+mod report;
+// Runs that go well, and runs whose bill is off.
+mod run;
+// The schema files in the tree, and the shipped scenarios held against theirs.
+mod schemas;
+// The key is nowhere but on the wire.
+mod secrets;
+// HTTPS, and a certificate authority of the user's own.
+mod tls;
+
+// The program under test and its sandbox.
+mod program;
+// What it is pointed at.
+mod target;
+// Readers of the run folder that share no code with the program's own.
+mod facts;

@@ -1,0 +1,10 @@
+//! Whole runs with the in-memory transport in tokio's paused time: exact, and over at once.
+
+#![expect(clippy::float_cmp, reason = "virtual time is exact")]
+
+mod conduct;
+mod exit_codes;
+mod harness;
+mod outcomes;
+mod reports;
+mod truth;
