@@ -1,0 +1,324 @@
+"""Starts mock-upstream and LiteLLM on loopback, runs `scenarios/litellm.toml` through them, checks.
+
+A leg is one run of the scenario against one mock-upstream; LiteLLM serves the three legs as three
+models with a price each. What must hold is in `checks.py`. Standard library only. Both programs are
+stopped by their process ids, whatever happens.
+"""
+
+import argparse
+import dataclasses
+import decimal
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import checks
+
+HERE = pathlib.Path(__file__).resolve().parent
+SCENARIO = HERE.parent.parent / "scenarios" / "litellm.toml"
+
+READY_S = 120
+RUN_S = 180
+STOP_S = 15
+
+# The header of the cost before discounts beside the scenario's two: on streams it is the one that
+# LiteLLM sends, and it says 0.
+RECORDED = ["header:x-litellm-response-cost", "stream:/usage/cost", checks.EARLY_HEADER]
+
+MOCK = """\
+seed = 1
+dialect = "{dialect}"
+[timing]
+ttft_ms = {{ fixed = 20.0 }}
+gap_ms = {{ fixed = 2.0 }}
+[output]
+reasoning_share = {reasoning_share}
+usage_in_stream = "{usage_in_stream}"
+[cost]
+surfaces = [] # any cost that arrives is LiteLLM's
+"""
+
+MODEL = """\
+  - model_name: {model}
+    litellm_params:
+      model: mistral/{model}
+      api_base: {origin}/v1
+      api_key: none
+    model_info:
+      input_cost_per_token: {input}
+      output_cost_per_token: {output}
+"""
+
+SETTINGS = """\
+litellm_settings:
+  drop_params: true
+  include_cost_in_streaming_usage: true
+general_settings:
+  master_key: os.environ/LITELLM_MASTER_KEY
+"""
+
+
+class Failure(Exception):
+    """What the check cannot go on with."""
+
+
+class Program:
+    """A program that was started here and is stopped here."""
+
+    def __init__(self, name, command, log, environment):
+        self.name, self.log = name, log
+        with open(log, "wb") as out:
+            try:
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
+                )
+            except OSError as error:
+                raise Failure(f"{name} could not be started: {error}") from error
+
+    def wait_until(self, ready, limit_s):
+        """What `ready()` gives, once it gives something."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise Failure(f"{self.name} ended with {self.process.returncode}{self.tail()}")
+            if answer := ready():
+                return answer
+            time.sleep(0.1)
+        raise Failure(f"{self.name} was not ready in {limit_s} s{self.tail()}")
+
+    def tail(self):
+        lines = self.log.read_text(errors="replace").splitlines()[-30:]
+        return "\n".join([f"; the end of {self.log} follows", *lines])
+
+    def stop(self):
+        if self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(STOP_S)
+
+
+class Stage:
+    """The programs of a check, in a folder of its own."""
+
+    def __init__(self, options):
+        self.options = options
+        self.folder = options.work / "runs"
+        # A key for this run only. It is in the environment of two programs and nowhere else.
+        self.key = f"sk-{secrets.token_hex(24)}"
+        self.programs = []
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for program in reversed(self.programs):
+            program.stop()
+
+    def environment(self, **more):
+        """Nothing of the caller's but where programs are: no keys, no proxies, no home."""
+        kept = {k: os.environ[k] for k in ("PATH", "LANG", "TMPDIR") if k in os.environ}
+        return {**kept, "HOME": str(self.folder), "LITELLM_MASTER_KEY": self.key, **more}
+
+    def start(self, name, command, **more):
+        program = Program(name, command, self.folder / f"{name}.log", self.environment(**more))
+        self.programs.append(program)
+        return program
+
+    def mock(self, leg):
+        """Starts the leg's mock-upstream; its origin."""
+        config = self.folder / f"mock-{leg.name}.toml"
+        config.write_text(MOCK.format(**leg.upstream))
+        program = self.start(
+            f"mock-{leg.name}", [self.options.mock, "--listen", "127.0.0.1:0", "--config", config]
+        )
+        listening = re.compile(r"listening on (http://\S+)\n")
+        return program.wait_until(lambda: listening.search(program.log.read_text()), 20)[1]
+
+    def litellm(self, models):
+        """Starts LiteLLM with these entries; its origin."""
+        config = self.folder / "litellm.yaml"
+        config.write_text("model_list:\n" + "".join(models) + SETTINGS)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        origin = f"http://127.0.0.1:{port}"
+        command = [self.options.litellm, "--config", config, "--host", "127.0.0.1"]
+        program = self.start(
+            "litellm",
+            [*command, "--port", str(port), "--num_workers", "1"],
+            LITELLM_LOCAL_MODEL_COST_MAP="True",
+            PYTHONUNBUFFERED="1",
+        )
+        program.wait_until(lambda: answers(f"{origin}/health/liveliness"), READY_S)
+        return origin
+
+    def run(self, leg, origin, journal, recorded):
+        """Runs the scenario; the leg's facts."""
+        out, log = self.folder / leg.name, self.folder / f"{leg.name}.log"
+        overrides = {
+            "target.model": text(leg.model),
+            "target.truth": text(journal),
+            "pricing.recorded": f"[{', '.join(map(text, recorded))}]",
+        }
+        command = [self.options.weighbridge, "run", SCENARIO, "--target", origin, "--out", out]
+        command += ["--quiet"]
+        command += [part for k, v in overrides.items() for part in ("--set", f"{k}={v}")]
+        with open(log, "wb") as stream:
+            try:
+                code = subprocess.run(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=stream,
+                    env=self.environment(),
+                    timeout=RUN_S,
+                ).returncode
+            except subprocess.TimeoutExpired as error:
+                raise Failure(f"leg {leg.name}: no end after {RUN_S} s; see {log}") from error
+        if not (out / "report.json").is_file():
+            raise Failure(f"leg {leg.name}: no report, exit code {code}:\n{log.read_text()}")
+        return checks.Facts.read(leg, out, code)
+
+
+def text(value):
+    """A TOML string; none of ours needs escapes."""
+    return f'"{value}"'
+
+
+def digits(fraction):
+    """A price as a plain decimal number: 0.0000005, which every YAML reader takes for a number."""
+    return format(decimal.Decimal(fraction.numerator) / fraction.denominator, "f")
+
+
+def answers(url):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def broken(kind, leg):
+    """The leg with one thing wrong, and the checks that must see it."""
+    fails = {
+        "price": {"costs", "defects", "verdict"},
+        "surface": {"cost places", "costs", "defects", "verdict"},
+        "truth": {"truth joined", "defects", "texts", "tool calls"},
+        # The harness refuses the run before its load.
+        "model": {"run"},
+    }[kind]
+    return dataclasses.replace(leg, name=f"{leg.name}-{kind}"), fails
+
+
+def stage_legs(stage, legs, kind=None):
+    """Starts everything and gives the facts of each leg."""
+    origins = {leg.name: stage.mock(leg) for leg in legs}
+    models = []
+    for leg in legs:
+        dear = 2 if kind == "price" else 1
+        name = "another" if kind == "model" else leg.model
+        models.append(
+            MODEL.format(
+                model=name,
+                origin=origins[leg.name],
+                input=digits(leg.prices[0]),
+                output=digits(leg.prices[1] * dear),
+            )
+        )
+    gateway = stage.litellm(models)
+    recorded = ["body:/cost", "stream:/cost"] if kind == "surface" else RECORDED
+    # The journal of an upstream that nobody asked anything.
+    journals = {leg.name: origins[leg.name] for leg in legs}
+    if kind == "truth":
+        idle = dataclasses.replace(legs[0], name="idle")
+        journals = {leg.name: stage.mock(idle) for leg in legs}
+    for leg in legs:
+        started = time.monotonic()
+        facts = stage.run(leg, gateway, f"{journals[leg.name]}/__mock/journal", recorded)
+        say(f"leg {leg.name}: {leg.about} ({time.monotonic() - started:.0f} s)")
+        yield facts
+
+
+def say(line):
+    print(line, flush=True)
+
+
+def check(options):
+    """The whole check; whether it passed."""
+    passed = True
+    with Stage(options) as stage:
+        done = []
+        for facts in stage_legs(stage, checks.LEGS):
+            for name, problems in checks.run_all(facts):
+                passed &= not problems
+                say(f"  {'ok    ' if not problems else 'FAILED'} {name}")
+                for problem in problems[:5]:
+                    say(f"         {problem}")
+            blind = list(checks.blind(facts))
+            passed &= not blind
+            for name in blind:
+                say(f"  FAILED `{name}` also passes on facts that were made wrong")
+            done.append(facts)
+    say("")
+    for facts in done:
+        for line in facts.findings_in_words():
+            say(line)
+    say("")
+    say("the gateway check passed" if passed else f"the gateway check FAILED; see {stage.folder}")
+    return passed
+
+
+def check_broken(options, kind):
+    """Breaks one thing of the leg without defects; whether every check that must see it does."""
+    leg, wanted = broken(kind, checks.LEGS[-1])
+    with Stage(options) as stage:
+        try:
+            (facts,) = stage_legs(stage, [leg], kind)
+            results = list(checks.run_all(facts))
+        except Failure as failure:
+            results = [("run", [str(failure)])]
+    failed = {name for name, problems in results if problems}
+    for name, problems in results:
+        say(f"  {'failed' if problems else 'ok    '} {name}")
+        for problem in problems[:2]:
+            say(f"         {problem}")
+    say(f"broken on purpose ({kind}): {'seen' if wanted <= failed else 'NOT SEEN'}")
+    return wanted <= failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("weighbridge", "mock", "litellm", "work"):
+        # Not resolved: a virtual environment is found by the path of its link.
+        parser.add_argument(f"--{name}", type=lambda p: pathlib.Path(p).absolute(), required=True)
+    parser.add_argument("--break", dest="broken", choices=("price", "surface", "truth", "model"))
+    options = parser.parse_args()
+    # A signal ends in the stage's exit, which stops the programs.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        passed = check_broken(options, options.broken) if options.broken else check(options)
+    except Failure as failure:
+        say(f"the gateway check FAILED: {failure}")
+        passed = False
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
