@@ -31,11 +31,8 @@ impl Spend {
         }
     }
 
-    /// Sets the worst case of a request aside, where there is a limit.
-    ///
-    /// # Panics
-    /// If there is a limit and the model has no price or the request no output limit: both are
-    /// refused before a run.
+    /// Sets the worst case of a request aside, where there is a limit. What has no price that day
+    /// never fits.
     pub fn reserve(
         &self,
         record: &Record,
@@ -45,16 +42,11 @@ impl Spend {
         let Some(budget) = &self.budget else {
             return Ok(None);
         };
-        let row = self
-            .prices
-            .lookup(&record.requested_model, date)
-            .expect("a budget needs a price for every model: checked before the run");
-        let output = record
-            .output_limit
-            .expect("every planned request has an output limit");
-        let worst = worst_case(row, body_bytes as u64, output)
-            .expect("the worst case was computed before the run");
-        budget.reserve(worst).map(Some)
+        let row = self.prices.lookup(&record.requested_model, date);
+        let worst = row
+            .zip(record.output_limit)
+            .and_then(|(row, output)| worst_case(row, body_bytes as u64, output).ok());
+        budget.reserve(worst.unwrap_or(Money::MAX)).map(Some)
     }
 
     /// The request of `record` is over.

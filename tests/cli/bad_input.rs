@@ -461,3 +461,29 @@ fn a_wrong_command_line() {
         .says(&["--ouut", "--out"]);
     sandbox.weighbridge::<&str>([]).exits(2).says(&["Usage"]);
 }
+
+#[test]
+fn a_budget_without_a_price_on_the_day_of_the_run() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "old.csv",
+        "model,currency,per_tokens,input,output,effective_to\n\
+         magistral-small-latest,USD,1000000,0.50,1.50,2020-01-01\n",
+    );
+    sandbox
+        .program(["run", "quick.toml", "--out", "out"])
+        .args(["--set", "pricing.table=old.csv"])
+        .args(["--set", "pricing.budget=1 USD"])
+        .args(["--set", "gates=[]"])
+        .output()
+        .exits(2)
+        .says(&[
+            "`magistral-small-latest` has no price on",
+            "old.csv",
+            "add a row for today",
+        ]);
+    assert!(
+        !sandbox.path("out").exists(),
+        "found before anything is made"
+    );
+}

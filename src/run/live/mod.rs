@@ -50,6 +50,18 @@ pub enum RunError {
         "the key in `{0}` has characters that cannot be sent in a header; check it for line breaks and quotes"
     )]
     KeyInvalid(String),
+    /// A budget, and a model whose prices hold on other days.
+    #[error(
+        "`{model}` has no price on {today} in {table}, whose rows hold on other days; the budget needs one: add a row for today"
+    )]
+    NoPriceToday {
+        /// The model.
+        model: String,
+        /// The table's name.
+        table: String,
+        /// The day, UTC.
+        today: jiff::civil::Date,
+    },
     /// An endpoint refused the preflight request.
     #[error(
         "the {endpoint} endpoint refused the preflight request with status {status}{said}; check {check}"
@@ -126,6 +138,7 @@ impl<'a> Ready<'a> {
             certificates(pem)?;
         }
         let plan = plan(inputs);
+        check_prices_today(inputs)?;
         let forecast = plan.forecast();
         if forecast.measured_sessions == Some(0) {
             return Err(RunError::NothingPlanned);
@@ -229,6 +242,23 @@ impl<'a> Ready<'a> {
         measured?;
         noted?;
         Ok(manifest)
+    }
+}
+
+/// Under a budget, each model needs a price on the day of the run.
+fn check_prices_today(inputs: &Inputs) -> Result<(), RunError> {
+    if inputs.scenario.pricing.budget.is_none() {
+        return Ok(());
+    }
+    let today = Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let unpriced = |model: &&String| inputs.prices.lookup(model, today).is_none();
+    match inputs.scenario.target.models.iter().find(unpriced) {
+        Some(model) => Err(RunError::NoPriceToday {
+            model: model.clone(),
+            table: inputs.prices.name().to_owned(),
+            today,
+        }),
+        None => Ok(()),
     }
 }
 
