@@ -316,3 +316,38 @@ fn prompts_of_ones_own() {
         .weighbridge(["run", "out/scenario.toml", "--out", "again"])
         .exits(0);
 }
+
+#[test]
+fn a_truth_that_cannot_be_read_leaves_the_findings_open() {
+    let upstream = Upstream::start(quick());
+    let sandbox = Sandbox::new();
+    let truth = format!("target.truth={}/nowhere", upstream.origin);
+    sandbox
+        .program(["run", "live.toml", "--out", "out"])
+        .args(["--target", &upstream.origin, "--set", &truth])
+        .args(["--set", "gates=[\"cost.findings == 0\"]"])
+        .output()
+        .exits(3)
+        .shows(&[
+            "the truth could not be read",
+            "token counts are the gateway's own",
+        ]);
+    let report = add_up(&sandbox.path("out"));
+    assert_eq!(report["verdict"]["gates"][0]["status"], "inconclusive");
+    assert!(report["run"]["truth"].is_null());
+}
+
+#[test]
+fn of_two_runs_that_want_one_folder_one_gets_it() {
+    let sandbox = Sandbox::new();
+    let start = || {
+        sandbox
+            .program(["run", "quick.toml", "--out", "out"])
+            .start()
+    };
+    let both = [start(), start()];
+    let mut codes = both.map(|run| run.end().status.code());
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(2)]);
+    add_up(&sandbox.path("out"));
+}
