@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ::http::{HeaderMap, HeaderName, HeaderValue};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Version};
 use bytes::Bytes;
 use reqwest::{Certificate, Client, redirect, retry};
 use tower::util::MapFutureLayer;
@@ -76,6 +76,7 @@ pub struct HttpTransport {
     headers: HeaderMap,
     credentials: Arc<Credentials>,
     counters: Arc<Counters>,
+    http2: bool,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +123,7 @@ impl HttpTransport {
             headers: options.headers.clone(),
             credentials: Arc::new(options.credentials.clone()),
             counters,
+            http2: options.http2,
         })
     }
 
@@ -198,6 +200,7 @@ impl Transport for HttpTransport {
         let head = Head {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
+            downgraded: self.http2 && response.version() != Version::HTTP_2,
         };
         Ok((head, HttpBody(response)))
     }

@@ -46,6 +46,8 @@ pub struct Head {
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
+    /// Whether the connection speaks an older HTTP version than was asked for.
+    pub downgraded: bool,
 }
 
 /// The transport failed.

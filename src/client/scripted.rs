@@ -93,6 +93,7 @@ impl Transport for Scripted {
                 let head = Head {
                     status: response.status,
                     headers: response.headers,
+                    downgraded: false,
                 };
                 Ok((
                     head,

@@ -242,6 +242,10 @@ impl<T: Transport> Exchange<'_, T> {
     /// Takes the head in; `None` if the request was refused.
     fn head(&mut self, head: &Head) -> Option<Decoder> {
         let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        if head.downgraded {
+            let warning = "target.http = \"2\" was asked for, but the target speaks HTTP/1.1";
+            self.conduct.shared.warn(warning);
+        }
         let asked_stream = self.timeline.record().streaming;
         let (mode, oddity) = protocol::mode_of(text("content-type"), asked_stream);
         let request_id = REQUEST_IDS.iter().find_map(|name| text(name));

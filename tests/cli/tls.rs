@@ -91,6 +91,26 @@ fn a_custom_authority_is_trusted_and_copied_into_the_run() {
 }
 
 #[test]
+fn a_target_that_does_not_speak_http_2_is_said() {
+    let upstream = Upstream::start(quick());
+    // This front offers no protocol, so what is negotiated is HTTP/1.1.
+    let tls = Tls::in_front_of(&upstream);
+    let sandbox = Sandbox::new();
+    sandbox.write("authority.pem", &tls.authority_pem);
+    sandbox
+        .program(["run", "live.toml", "--out", "out", "--target", &tls.origin])
+        .args([
+            "--set",
+            "target.ca_file=authority.pem",
+            "--set",
+            "target.http=2",
+        ])
+        .output()
+        .exits(0)
+        .shows(&["the target speaks HTTP/1.1"]);
+}
+
+#[test]
 fn an_authority_that_nobody_named_is_not_trusted() {
     let upstream = Upstream::start(quick());
     let tls = Tls::in_front_of(&upstream);
