@@ -1,7 +1,8 @@
 //! The inputs of a run: a scenario and the files that it names.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -248,38 +249,86 @@ struct JournalUsage {
     reasoning: u64,
 }
 
-/// The truths of a journal (JSONL) about the requests in `wanted`, by nonce.
-pub fn truth_of_journal(
-    origin: &str,
-    journal: &[u8],
-    wanted: &BTreeSet<String>,
-) -> Result<Vec<Truth>, StoreError> {
-    let mut truths = Vec::new();
-    for (n, line) in journal.split(|&b| b == b'\n').enumerate() {
+/// Picks the truths about the requests in `wanted` out of a journal (JSONL) that comes in pieces:
+/// a journal may be much larger than a run.
+#[derive(Debug)]
+pub struct JournalReader<'a> {
+    origin: &'a str,
+    wanted: &'a BTreeSet<String>,
+    /// The begin of a line whose end has not come yet.
+    pending: Vec<u8>,
+    line: usize,
+    truths: Vec<Truth>,
+}
+
+impl<'a> JournalReader<'a> {
+    /// For the journal called `origin` in errors.
+    pub const fn new(origin: &'a str, wanted: &'a BTreeSet<String>) -> Self {
+        Self {
+            origin,
+            wanted,
+            pending: Vec::new(),
+            line: 0,
+            truths: Vec::new(),
+        }
+    }
+
+    /// Takes the next piece.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(end);
+            rest = &after[1..];
+            if self.pending.is_empty() {
+                self.take(line)?;
+            } else {
+                let mut whole = std::mem::take(&mut self.pending);
+                whole.extend_from_slice(line);
+                self.take(&whole)?;
+            }
+        }
+        self.pending.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// The truths that were found.
+    pub fn finish(mut self) -> Result<Vec<Truth>, StoreError> {
+        let last = std::mem::take(&mut self.pending);
+        self.take(&last)?;
+        Ok(self.truths)
+    }
+
+    fn take(&mut self, line: &[u8]) -> Result<(), StoreError> {
+        self.line += 1;
         if line.trim_ascii().is_empty() {
-            continue;
+            return Ok(());
         }
         let line: JournalLine = serde_json::from_slice(line).map_err(|error| StoreError::Row {
-            place: format!("{origin}:{}", n + 1),
+            place: format!("{}:{}", self.origin, self.line),
             message: format!("no line of an upstream's journal: {error}"),
         })?;
-        if !wanted.contains(&line.nonce) {
-            continue;
+        if self.wanted.contains(&line.nonce) {
+            self.truths.push(line.into());
         }
+        Ok(())
+    }
+}
+
+impl From<JournalLine> for Truth {
+    fn from(line: JournalLine) -> Self {
         let since = |at: Option<u64>| at.map(|at| at.saturating_sub(line.received_ns));
         let usage = &line.usage;
         let completion = line.status < 300;
         let count = |n: u64| completion.then_some(n);
-        truths.push(Truth {
+        let input = usage
+            .input
+            .saturating_add(usage.cache_read)
+            .saturating_add(usage.cache_write);
+        Self {
             first_write_ns: since(line.first_write_ns),
             first_token_write_ns: since(line.first_token_write_ns),
             last_write_ns: since(line.last_write_ns),
-            input: count(
-                usage
-                    .input
-                    .saturating_add(usage.cache_read)
-                    .saturating_add(usage.cache_write),
-            ),
+            input: count(input),
             cache_read: count(usage.cache_read),
             cache_write: count(usage.cache_write),
             output: count(usage.output),
@@ -297,14 +346,23 @@ pub fn truth_of_journal(
             finish: line.finish,
             fault: line.fault,
             completed: line.completed,
-        });
+        }
     }
-    Ok(truths)
 }
 
-/// A journal from a file.
-pub fn read_truth_file(path: &Path) -> Result<Vec<u8>, StoreError> {
-    fs::read(path).map_err(|error| StoreError::read(path, &error))
+/// Reads a journal's file into `journal`, piece by piece.
+pub fn read_truth_file(path: &Path, journal: &mut JournalReader<'_>) -> Result<(), StoreError> {
+    let failed = |error: io::Error| StoreError::read(path, &error);
+    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    loop {
+        let piece = file.fill_buf().map_err(failed)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let read = piece.len();
+        journal.push(piece)?;
+        file.consume(read);
+    }
 }
 
 #[cfg(test)]
@@ -320,7 +378,48 @@ mod tests {
         )
         .replace('\n', "");
         let wanted = BTreeSet::from(["n".to_owned()]);
-        truth_of_journal("j", line.as_bytes(), &wanted).expect("a journal's line")
+        read("j", line.as_bytes(), &wanted, 1_000).expect("a journal's line")
+    }
+
+    /// The truths of `journal`, read in pieces of this size.
+    fn read(
+        origin: &str,
+        journal: &[u8],
+        wanted: &BTreeSet<String>,
+        piece: usize,
+    ) -> Result<Vec<Truth>, StoreError> {
+        let mut reader = JournalReader::new(origin, wanted);
+        journal
+            .chunks(piece)
+            .try_for_each(|bytes| reader.push(bytes))?;
+        reader.finish()
+    }
+
+    #[test]
+    fn a_journal_in_pieces_is_the_journal() {
+        let line = |nonce: &str| {
+            format!(
+                r#"{{"nonce":"{nonce}","endpoint":"openai","model":"m","stream":true,"status":200,"received_ns":5,"token_events":2,"usage":{{"input":3,"cache_read":0,"cache_write":0,"output":2,"reasoning":0}},"tool_calls":0,"completed":true}}"#
+            )
+        };
+        let wanted = BTreeSet::from(["a".to_owned(), "c".to_owned()]);
+        let journal = format!("{}\n\n{}\n{}", line("a"), line("b"), line("c"));
+        let whole = read("j", journal.as_bytes(), &wanted, journal.len()).expect("valid");
+        assert_eq!(
+            whole.iter().map(|t| t.nonce.as_str()).collect::<Vec<_>>(),
+            ["a", "c"]
+        );
+        for piece in 1..journal.len() {
+            assert_eq!(
+                read("j", journal.as_bytes(), &wanted, piece).expect("valid"),
+                whole
+            );
+        }
+        let broken = journal.replacen("\"nonce\":\"b\"", "\"nonce\":7", 1);
+        let error = read("j", broken.as_bytes(), &wanted, 10)
+            .expect_err("no string")
+            .to_string();
+        assert!(error.contains("j:3"), "{error}");
     }
 
     #[test]

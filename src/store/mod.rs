@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 mod tests;
 
 pub use folder::{FactWriter, Queue, RunFolder};
-pub use inputs::{Inputs, load_inputs, read_prices, read_truth_file, truth_of_journal};
+pub use inputs::{Inputs, JournalReader, load_inputs, read_prices, read_truth_file};
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]

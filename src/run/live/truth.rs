@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::client::Body as _;
 use crate::client::http::HttpTransport;
-use crate::client::{Body as _, Failure};
 use crate::offline::OfflineUpstream;
 use crate::record::Record;
 use crate::scenario::Truth;
-use crate::store::{self, Inputs, RunFolder};
+use crate::store::{self, Inputs, JournalReader, RunFolder};
 
 /// How long the journal of an upstream may take after the run.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -41,30 +41,6 @@ pub(super) async fn fetch(
     name: &str,
     source: &Truth,
 ) -> Result<(), String> {
-    let journal = match source {
-        Truth::File(path) => {
-            store::read_truth_file(path.as_ref()).map_err(|error| error.to_string())?
-        }
-        Truth::Url(url) => {
-            let reading = async {
-                let mut body = transport.get(url).await?;
-                let mut bytes = Vec::new();
-                while let Some(frame) = body.frame().await {
-                    bytes.extend_from_slice(&frame?);
-                }
-                Ok::<_, Failure>(bytes)
-            };
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-            let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
-            tokio::select! {
-                read = tokio::time::timeout(LIMIT, reading) => read
-                    .map_err(|_| format!("{name} did not answer in {} s", LIMIT.as_secs()))?
-                    .map_err(|failure| failure.message)?,
-                _ = interrupt.recv() => return Err("interrupted while reading it".to_owned()),
-                _ = terminate.recv() => return Err("interrupted while reading it".to_owned()),
-            }
-        }
-    };
     let mut wanted = BTreeSet::new();
     let keep = |record: Record| {
         wanted.insert(record.trace_id);
@@ -73,8 +49,35 @@ pub(super) async fn fetch(
     folder
         .each_request(keep)
         .map_err(|error| error.to_string())?;
-    let truths =
-        store::truth_of_journal(name, &journal, &wanted).map_err(|error| error.to_string())?;
+    let mut journal = JournalReader::new(name, &wanted);
+    match source {
+        Truth::File(path) => {
+            store::read_truth_file(path.as_ref(), &mut journal)
+                .map_err(|error| error.to_string())?;
+        }
+        Truth::Url(url) => {
+            let reading = async {
+                let mut body = transport
+                    .get(url)
+                    .await
+                    .map_err(|failure| failure.message)?;
+                while let Some(frame) = body.frame().await {
+                    let bytes = frame.map_err(|failure| failure.message)?;
+                    journal.push(&bytes).map_err(|error| error.to_string())?;
+                }
+                Ok::<_, String>(())
+            };
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+            let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+            tokio::select! {
+                read = tokio::time::timeout(LIMIT, reading) => read
+                    .map_err(|_| format!("{name} did not answer in {} s", LIMIT.as_secs()))??,
+                _ = interrupt.recv() => return Err("interrupted while reading it".to_owned()),
+                _ = terminate.recv() => return Err("interrupted while reading it".to_owned()),
+            }
+        }
+    }
+    let truths = journal.finish().map_err(|error| error.to_string())?;
     folder
         .write_truth(&truths)
         .map_err(|error| error.to_string())
