@@ -265,3 +265,24 @@ fn a_first_token_limit_does_not_hold_for_whole_bodies() {
         3_001.0
     );
 }
+
+#[test]
+fn a_request_that_runs_into_its_total_limit_is_not_cut_by_the_default_grace() {
+    let transport = Scripted::new(|_, _| Answer::Hang);
+    let ran = run(
+        &[
+            (
+                "load",
+                "{ arrivals = \"closed\", concurrency = 2, count = 2 }",
+            ),
+            ("target.timeouts.total", "2s"),
+        ],
+        &transport,
+    );
+    assert_eq!(
+        ran.count(Outcome::TimeoutTotal),
+        2,
+        "{:?}",
+        ran.records[0].outcome
+    );
+}
