@@ -2,9 +2,8 @@
 
 use hdrhistogram::Histogram;
 
-use super::{CallRecord, Health, Record};
+use super::{CallRecord, Health, Record, Second};
 use crate::endpoint::Endpoint;
-
 use crate::time::Offset;
 
 /// One fact.
@@ -23,7 +22,9 @@ pub enum Fact {
         /// The gaps, in ns.
         histogram: Box<Histogram<u64>>,
     },
-    /// A worker's second.
+    /// A worker's second at an endpoint.
+    Second(Second),
+    /// A worker's second, after all else of it.
     Health(Health),
 }
 

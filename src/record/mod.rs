@@ -16,8 +16,12 @@ use crate::usage::Usage;
 
 pub use fact::{Fact, FactSink};
 
-/// Version of the facts' columns; older ones stay readable.
-pub const FACTS_SCHEMA: &str = "weighbridge.facts/1";
+/// Version of the facts' columns. Version 1 has no retries, no seconds, and less about the
+/// harness's own health.
+pub const FACTS_SCHEMA: &str = "weighbridge.facts/2";
+
+/// Versions that can be read.
+pub const FACTS_SCHEMAS_READ: [&str; 2] = ["weighbridge.facts/1", FACTS_SCHEMA];
 
 /// Which part of the run an attempt belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -171,6 +175,8 @@ pub struct Record {
     pub trace_id: String,
     /// 0 for the first attempt, 1 for its first retry.
     pub attempt: u32,
+    /// Whether no further attempt of this request follows: its outcome is the request's.
+    pub last: bool,
     /// Part of the run.
     pub phase: Phase,
     /// Number of the session in the planned load of its phase.
@@ -253,6 +259,7 @@ impl Record {
         Self {
             trace_id,
             attempt: 0,
+            last: true,
             phase,
             session: 0,
             turn: 0,
@@ -381,6 +388,43 @@ pub struct Health {
     pub stalls: u64,
     /// By how much these were late, together, in ns.
     pub stalled_ns: u64,
+    /// How long the thread was ready to run and another ran on its core (`/proc/.../schedstat`),
+    /// in ns; `None` where the system does not say.
+    #[serde(default)]
+    pub waited_ns: Option<u64>,
+    /// How long the whole process was kept from running by its cgroup's CPU limit
+    /// (`cpu.stat`), in ns; `None` where the system does not say.
+    #[serde(default)]
+    pub throttled_ns: Option<u64>,
+    /// How much the wall clock moved against the monotonic one in the interval, in ns: a jump or
+    /// a correction.
+    #[serde(default)]
+    pub drift_ns: Option<i64>,
+    /// The worker's requests in flight at the end of the interval.
+    pub in_flight: u32,
+}
+
+/// One second of one worker at one endpoint, over every phase: the row of `seconds.csv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Second {
+    /// End of the interval.
+    pub at_ns: Offset,
+    /// Length of the interval, in ns.
+    pub interval_ns: u64,
+    /// The worker, from 0.
+    pub worker: u32,
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Attempts sent.
+    pub sent: u64,
+    /// Attempts that ended in success.
+    pub ok: u64,
+    /// Attempts that ended otherwise, drops included.
+    pub not_ok: u64,
+    /// Token-bearing events that arrived.
+    pub token_events: u64,
+    /// Body bytes that arrived.
+    pub bytes: u64,
     /// Requests in flight at the end of the interval.
     pub in_flight: u32,
 }

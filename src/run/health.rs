@@ -51,6 +51,9 @@ impl<T: Transport> Conduct<T> {
                 lag_max_ns: lag_max,
                 stalls,
                 stalled_ns: stalled,
+                waited_ns: None,
+                throttled_ns: None,
+                drift_ns: None,
                 in_flight: self.shared.in_flight(),
             }));
             self.shared.put_gaps(from, now);

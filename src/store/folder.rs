@@ -22,7 +22,7 @@ use super::inputs::Inputs;
 use super::rows::Row;
 use crate::endpoint::Endpoint;
 use crate::manifest::Manifest;
-use crate::record::{CallRecord, FACTS_SCHEMA, Fact, FactSink, Health, Record};
+use crate::record::{CallRecord, FACTS_SCHEMAS_READ, Fact, FactSink, Health, Record, Second};
 use crate::scenario::Truth;
 use crate::truth::Truth as TruthRow;
 
@@ -39,6 +39,7 @@ const AUTHORITIES: &str = "ca.pem";
 const MANIFEST: &str = "run.json";
 const REQUESTS: &str = "requests.csv";
 const CALLS: &str = "calls.csv";
+const SECONDS: &str = "seconds.csv";
 const HEALTH: &str = "health.csv";
 const GAPS: &str = "gaps.hlog";
 const TRUTH: &str = "truth.csv";
@@ -167,7 +168,7 @@ impl RunFolder {
         let text = fs::read(&path).map_err(|error| StoreError::read(&path, &error))?;
         let manifest: Manifest = serde_json::from_slice(&text)
             .map_err(|error| StoreError::Read(path.clone(), error.to_string()))?;
-        if manifest.schema != FACTS_SCHEMA {
+        if !FACTS_SCHEMAS_READ.contains(&manifest.schema.as_str()) {
             return Err(StoreError::Schema {
                 path,
                 found: manifest.schema,
@@ -192,6 +193,18 @@ impl RunFolder {
     /// Every whole row of `calls.csv`.
     pub fn each_call(&self, mut each: impl FnMut(CallRecord)) -> Result<bool, StoreError> {
         each_row(&self.file(CALLS), |row| {
+            each(row);
+            Ok(())
+        })
+    }
+
+    /// Every whole row of `seconds.csv`, if there is one.
+    pub fn each_second(&self, mut each: impl FnMut(Second)) -> Result<bool, StoreError> {
+        let path = self.file(SECONDS);
+        if !path.exists() {
+            return Ok(false);
+        }
+        each_row(&path, |row| {
             each(row);
             Ok(())
         })
@@ -262,6 +275,7 @@ impl RunFolder {
         let files = Files {
             requests: rows(open(REQUESTS)?),
             calls: rows(open(CALLS)?),
+            seconds: rows(open(SECONDS)?),
             health: rows(open(HEALTH)?),
             gaps: BufWriter::new(open(GAPS)?),
         };
@@ -338,6 +352,7 @@ fn rows(file: File) -> Rows {
 struct Files {
     requests: Rows,
     calls: Rows,
+    seconds: Rows,
     health: Rows,
     gaps: BufWriter<File>,
 }
@@ -347,6 +362,7 @@ impl Files {
         let Self {
             mut requests,
             mut calls,
+            mut seconds,
             mut health,
             mut gaps,
         } = self;
@@ -367,6 +383,7 @@ impl Files {
                     // Nothing came for a while; what came before goes to disk.
                     requests.flush()?;
                     calls.flush()?;
+                    seconds.flush()?;
                     health.flush()?;
                     continue;
                 }
@@ -394,11 +411,13 @@ impl Files {
                         Tag::new(endpoint.name()),
                     )
                     .map_err(|error| log_error(&error))?,
-                // A worker's second: the moment to flush.
+                Fact::Second(row) => seconds.serialize(row).map_err(io::Error::from)?,
+                // A worker's second is whole: the moment to flush.
                 Fact::Health(row) => {
                     health.serialize(row).map_err(io::Error::from)?;
                     requests.flush()?;
                     calls.flush()?;
+                    seconds.flush()?;
                     health.flush()?;
                 }
             }
@@ -407,6 +426,7 @@ impl Files {
         gaps.flush()?;
         requests.flush()?;
         calls.flush()?;
+        seconds.flush()?;
         health.flush()
     }
 }

@@ -17,6 +17,8 @@ use crate::usage::Usage;
 pub(super) struct Row {
     trace_id: String,
     attempt: u32,
+    #[serde(default = "yes")]
+    last: bool,
     phase: Phase,
     session: u64,
     turn: u32,
@@ -81,6 +83,11 @@ pub(super) struct Row {
     oddities: String,
 }
 
+/// Version 1 of the facts knew no retries.
+const fn yes() -> bool {
+    true
+}
+
 impl From<&Record> for Row {
     fn from(record: &Record) -> Self {
         let record = record.clone();
@@ -106,6 +113,7 @@ impl From<&Record> for Row {
         Self {
             trace_id: record.trace_id,
             attempt: record.attempt,
+            last: record.last,
             phase: record.phase,
             session: record.session,
             turn: record.turn,
@@ -179,6 +187,7 @@ impl TryFrom<Row> for Record {
         Ok(Self {
             trace_id: row.trace_id,
             attempt: row.attempt,
+            last: row.last,
             phase: row.phase,
             session: row.session,
             turn: row.turn,

@@ -26,6 +26,7 @@ fn record() -> Record {
         Class::Tools,
     );
     record.attempt = 1;
+    record.last = false;
     record.session = n();
     record.turn = 3;
     record.streaming = true;
@@ -97,6 +98,9 @@ fn health() -> Health {
         lag_max_ns: 5,
         stalls: 4,
         stalled_ns: 3,
+        waited_ns: Some(10),
+        throttled_ns: Some(11),
+        drift_ns: Some(-12),
         in_flight: 2,
     }
 }

@@ -132,6 +132,7 @@ impl Ran {
                     histogram,
                     ..
                 } => assembly.add_gaps(*endpoint, histogram),
+                Fact::Second(_) => {}
                 Fact::Health(row) => assembly.add_health(row),
             }
         }
