@@ -11,10 +11,13 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use precise_timer::Timer;
+use tokio::time::Sleep;
 
 use crate::time::Offset;
 
@@ -116,6 +119,14 @@ impl Clock {
             .unwrap_or(Timestamp::MAX)
     }
 
+    /// The wall clock's own word for now, jumps and corrections included.
+    pub fn wall(&self) -> Timestamp {
+        match &self.0 {
+            Source::Live { .. } => Timestamp::now(),
+            Source::Virtual { .. } => self.utc(self.now()),
+        }
+    }
+
     /// Waits until `deadline`, as precisely as the machine can. For sending on time.
     pub async fn sleep_until(&self, deadline: Offset) {
         match &self.0 {
@@ -130,14 +141,56 @@ impl Clock {
         }
     }
 
+    /// A limit that is asked for again and again, as each frame of a body does.
+    pub fn alarm(&self) -> Alarm {
+        Alarm {
+            clock: self.clone(),
+            sleep: None,
+        }
+    }
+
     /// Waits until `deadline`, to the millisecond, at less cost. For limits.
     pub fn coarse_sleep_until(&self, deadline: Offset) -> impl Future<Output = ()> + Send + use<> {
-        tokio::time::sleep_until(match &self.0 {
+        tokio::time::sleep_until(self.instant(deadline))
+    }
+
+    fn instant(&self, deadline: Offset) -> tokio::time::Instant {
+        match &self.0 {
             Source::Live { start, .. } => {
                 tokio::time::Instant::from_std(start.monotonic) + deadline.since_start()
             }
             Source::Virtual { start, .. } => *start + deadline.since_start(),
-        })
+        }
+    }
+}
+
+/// A coarse timer for a deadline that moves, mostly to later: it is set anew only when it fires too
+/// early, or when the deadline moves to earlier.
+#[derive(Debug)]
+pub struct Alarm {
+    clock: Clock,
+    /// The timer and the deadline that it is set to.
+    sleep: Option<(Pin<Box<Sleep>>, Offset)>,
+}
+
+impl Alarm {
+    /// Ready once `deadline` has come.
+    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Offset) -> Poll<()> {
+        let instant = self.clock.instant(deadline);
+        let (sleep, set) = self
+            .sleep
+            .get_or_insert_with(|| (Box::pin(tokio::time::sleep_until(instant)), deadline));
+        if deadline < *set {
+            sleep.as_mut().reset(instant);
+            *set = deadline;
+        }
+        ready!(sleep.as_mut().poll(cx));
+        if *set < deadline {
+            sleep.as_mut().reset(instant);
+            *set = deadline;
+            ready!(sleep.as_mut().poll(cx));
+        }
+        Poll::Ready(())
     }
 }
 

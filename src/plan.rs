@@ -14,7 +14,7 @@ use crate::schedule::{self, Part};
 use crate::seed;
 use crate::slice::Slice;
 use crate::time::Offset;
-use crate::workload;
+use crate::workload::{self, HangUp};
 
 /// Output limit of the preflight request, in tokens: it asks whether the target answers, not what.
 const PREFLIGHT_OUTPUT_MAX: u64 = 16;
@@ -49,6 +49,8 @@ pub struct Planned {
     pub request: Encoded,
     /// Names of the tools that it offers.
     pub offered: Vec<String>,
+    /// When it is hung up on, if it is.
+    pub hang_up: Option<HangUp>,
 }
 
 impl Plan {
@@ -128,6 +130,7 @@ impl Plan {
         record.output_limit = turn.prompt.max_output_tokens;
         Planned {
             record,
+            hang_up: turn.hang_up.filter(|_| phase != Phase::Preflight),
             request: protocol::encode(endpoint, &turn.prompt, &self.dialect),
             offered: turn
                 .prompt
@@ -207,6 +210,7 @@ mod tests {
                 tool_choice: ToolChoice::Auto,
                 cache: Cache::Unique,
                 temperature: None,
+                hang_up: None,
             },
             dialect: protocol::Dialect::default(),
             slice: Slice::WHOLE,

@@ -121,6 +121,13 @@ struct RunArgs {
     /// Folder for this run, exactly; must be new or empty. Default: reports/UTC-NAME
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Worker threads, each with connections of its own. Default: one a core, and one less where
+    /// the offline upstream needs a core too. The same requests are sent by any number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    workers: Option<u32>,
+    /// Keep each event's arrival in trace.csv
+    #[arg(long)]
+    trace: bool,
     /// Do not ask before loading a live target that has no budget
     #[arg(long)]
     yes: bool,
@@ -201,7 +208,11 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     if unlimited && !args.yes {
         confirm(&inputs)?;
     }
-    let ready = live::Ready::new(&inputs)?;
+    let how = live::How {
+        workers: args.workers,
+        trace: args.trace,
+    };
+    let ready = live::Ready::new(&inputs, how)?;
     let folder = folder_of(args.out.as_deref(), &inputs, start)?;
     let mut watch = Watch::new(inputs.prices.currency());
     let result = ready.run(&folder, &mut |tick| {

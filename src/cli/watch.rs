@@ -100,7 +100,7 @@ impl Watch {
                 .quantile(q)
                 .map_or_else(|| "-".to_owned(), |ns| format!("{:.0}", ns as f64 / 1e6))
         };
-        let spent = match progress.spent {
+        let spent = match tick.spent {
             Some(amount) => format!("  {}", amount.round_half_up(4).display(self.currency)),
             None => String::new(),
         };

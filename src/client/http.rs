@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Version};
 use bytes::Bytes;
-use reqwest::{Certificate, Client, redirect, retry};
+use reqwest::{Certificate, Client, Url, redirect, retry};
 use tower::util::MapFutureLayer;
 
 use super::{Body, Connects, Failure, Head, Transport};
 use crate::clock::Start;
+use crate::endpoint::Endpoint;
 use crate::protocol::Encoded;
 use crate::record::Outcome;
 
@@ -72,7 +73,8 @@ pub enum ClientError {
 #[derive(Clone)]
 pub struct HttpTransport {
     client: Client,
-    origin: Arc<str>,
+    /// Where each endpoint is, by its path.
+    urls: Arc<BTreeMap<&'static str, Url>>,
     headers: HeaderMap,
     credentials: Arc<Credentials>,
     counters: Arc<Counters>,
@@ -84,6 +86,7 @@ struct Counters {
     begun: AtomicU64,
     ended: AtomicU64,
     sum_ns: AtomicU64,
+    max_ns: AtomicU64,
 }
 
 impl HttpTransport {
@@ -117,9 +120,15 @@ impl HttpTransport {
         let client = builder
             .build()
             .map_err(|error| ClientError::Build(chain(&error)))?;
+        let mut urls = BTreeMap::new();
+        for endpoint in Endpoint::ALL {
+            let url = format!("{}{}", options.origin, endpoint.path());
+            let url = Url::parse(&url).map_err(|error| ClientError::Build(error.to_string()))?;
+            urls.insert(endpoint.path(), url);
+        }
         Ok(Self {
             client,
-            origin: options.origin.as_str().into(),
+            urls: Arc::new(urls),
             headers: options.headers.clone(),
             credentials: Arc::new(options.credentials.clone()),
             counters,
@@ -161,6 +170,7 @@ where
             let took = start.elapsed().saturating_sub(begun);
             let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
             counters.sum_ns.fetch_add(nanos, Ordering::Relaxed);
+            counters.max_ns.fetch_max(nanos, Ordering::Relaxed);
             counters.ended.fetch_add(1, Ordering::Relaxed);
             result
         })
@@ -191,7 +201,7 @@ impl Transport for HttpTransport {
         }
         let response = self
             .client
-            .post(format!("{}{}", self.origin, request.path))
+            .post(self.urls[request.path].clone())
             .headers(headers)
             .body(request.body)
             .send()
@@ -211,6 +221,7 @@ impl Transport for HttpTransport {
             ended: self.counters.ended.load(Ordering::Relaxed),
             begun: self.counters.begun.load(Ordering::Relaxed),
             sum_ns: self.counters.sum_ns.load(Ordering::Relaxed),
+            max_ns: self.counters.max_ns.load(Ordering::Relaxed),
         }
     }
 }

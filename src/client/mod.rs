@@ -68,6 +68,8 @@ pub struct Connects {
     pub ended: u64,
     /// Sum of their durations, in ns.
     pub sum_ns: u64,
+    /// The longest, in ns.
+    pub max_ns: u64,
 }
 
 impl Connects {

@@ -1,8 +1,10 @@
 //! What a run tells the store, and nothing else: its facts, one by one.
 
+use std::sync::Arc;
+
 use hdrhistogram::Histogram;
 
-use super::{CallRecord, Health, Record, Second};
+use super::{CallRecord, EventStamp, Health, Record, Second};
 use crate::endpoint::Endpoint;
 use crate::time::Offset;
 
@@ -10,7 +12,16 @@ use crate::time::Offset;
 #[derive(Debug)]
 pub enum Fact {
     /// An attempt is over.
-    Attempt(Box<Record>, Vec<CallRecord>),
+    Attempt(Arc<Record>, Vec<CallRecord>),
+    /// The stamp of each event of an attempt, where they are kept.
+    Trace {
+        /// The request.
+        trace_id: String,
+        /// The attempt of it.
+        attempt: u32,
+        /// In order of arrival.
+        events: Vec<EventStamp>,
+    },
     /// Gaps between token-bearing events of measured requests, in one interval.
     Gaps {
         /// Of this endpoint.

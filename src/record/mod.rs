@@ -371,6 +371,54 @@ pub struct CallRecord {
     pub complete_ns: Option<Offset>,
 }
 
+/// When one event of the wire arrived, and what was in it; part of a row of `trace.csv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventStamp {
+    /// The stamp of the frame that completed it.
+    pub at: Offset,
+    /// Its batch: frames that were ready without a wait share one.
+    pub batch: u64,
+    /// Its classes.
+    pub classes: Classes,
+}
+
+/// The classes of one event of the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    /// Class R.
+    pub reasoning: bool,
+    /// Class V.
+    pub visible: bool,
+    /// Class A: a call was announced.
+    pub announced: bool,
+    /// Class G: arguments of a call.
+    pub arguments: bool,
+}
+
+impl Classes {
+    /// Whether there is a token in it.
+    pub const fn has_tokens(self) -> bool {
+        self.reasoning || self.visible || self.announced || self.arguments
+    }
+}
+
+impl fmt::Display for Classes {
+    /// The letters of its classes, `N` for none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = [
+            (self.reasoning, "R"),
+            (self.visible, "V"),
+            (self.announced, "A"),
+            (self.arguments, "G"),
+            (!self.has_tokens(), "N"),
+        ];
+        letters
+            .into_iter()
+            .filter(|(is, _)| *is)
+            .try_for_each(|(_, letter)| f.write_str(letter))
+    }
+}
+
 /// One second of one worker: the row of `health.csv`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {

@@ -1,25 +1,30 @@
-//! One attempt, from its due time to its record.
+//! One request, from its due time to its records: one for each attempt.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio_util::sync::WaitForCancellationFuture;
 
 use super::Conduct;
-use super::shared::{Place, Stop};
+use super::retry::{self, retry_after};
+use super::shared::Place;
 use crate::billing::budget::Reservation;
 use crate::client::{Body, Connects, Failure, Head, Transport};
+use crate::clock::Alarm;
 use crate::endpoint::Endpoint;
 use crate::event::Event;
+use crate::money::Money;
 use crate::plan::Planned;
 use crate::protocol::{self, Decoder, Encoded, Mode};
-use crate::record::{CallRecord, Outcome, Phase, Record};
+use crate::record::{CallRecord, Fact, Outcome, Phase, Record};
 use crate::surface::Surface;
 use crate::time::Offset;
 use crate::timeline::{Ending, Frame, Timeline};
+use crate::workload::HangUp;
 
 /// How long a connection is read on after the terminator: some gateways put the cost there.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
@@ -30,7 +35,7 @@ const ERROR_BODY_MAX: usize = 16 * 1024;
 /// Headers that name a request, the gateway's own first: its spend logs are joined by it.
 const REQUEST_IDS: [&str; 3] = ["x-litellm-call-id", "x-request-id", "request-id"];
 
-/// Whether an attempt got as far as the target.
+/// Whether a request got as far as the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
     Target,
@@ -38,7 +43,7 @@ pub(super) enum Reached {
     Nobody,
 }
 
-/// Everything that a sent attempt holds until it is over.
+/// Everything that a request in flight holds.
 pub(super) struct Ticket {
     pub place: Place,
     pub reservation: Option<Reservation>,
@@ -48,6 +53,8 @@ pub(super) struct Ticket {
 struct Deadlines {
     first_token: Option<Offset>,
     total: Offset,
+    /// When the workload hangs up, if it does so at a time.
+    hang_up: Option<Offset>,
 }
 
 impl Deadlines {
@@ -56,11 +63,12 @@ impl Deadlines {
         // Before its first token a stream may think in silence as long as that limit says.
         let begun = timeline.has_begun();
         let first = self.first_token.filter(|_| !begun);
-        let idle = idle.filter(|_| begun);
+        let idle = idle.filter(|_| begun || first.is_none());
         [
             Some((self.total, Outcome::TimeoutTotal)),
             first.map(|at| (at, Outcome::TimeoutFirstToken)),
             idle.map(|at| (at, Outcome::TimeoutIdle)),
+            self.hang_up.map(|at| (at, Outcome::Cancelled)),
         ]
         .into_iter()
         .flatten()
@@ -70,73 +78,137 @@ impl Deadlines {
 }
 
 impl<T: Transport> Conduct<T> {
-    /// Sends `planned` and follows it to its end. `answered` is called once, at the moment from
-    /// which a closed-loop user goes on: the terminator, or the failure.
-    pub(super) async fn attempt(
+    /// Sends `turn` and follows it to its end, attempt by attempt. `answered` is called once, at
+    /// the moment from which a closed-loop user goes on: the terminator, or the failure. Returns
+    /// the last attempt's record.
+    pub(super) async fn request(
         self: Arc<Self>,
-        planned: Planned,
+        turn: Planned,
         ticket: Ticket,
         answered: impl FnOnce(Reached) + Send,
-    ) -> (Record, Vec<CallRecord>) {
-        let Planned {
-            record,
-            request,
-            offered,
-        } = planned;
-        let endpoint = record.endpoint;
-        let mut timeline = Timeline::new(record, offered);
-        self.shared.begun();
-        let connects = self.transport.connects();
-        let sent = self.clock.now();
-        timeline.sent(sent, self.clock.utc(sent), ticket.place.taken);
-
-        let mut exchange = Exchange {
-            conduct: &self,
-            endpoint,
-            deadlines: Deadlines {
-                first_token: timeline
-                    .record()
-                    .streaming
-                    .then(|| sent + self.timeouts.first_token),
-                total: sent + self.timeouts.total,
-            },
-            timeline,
-            connects,
-            error_body: None,
+    ) -> Arc<Record> {
+        let Ticket {
+            place,
+            mut reservation,
+        } = ticket;
+        let endpoint = turn.record.endpoint;
+        let in_flight = place.taken;
+        self.meter.enter(endpoint);
+        let mut holding = Some((place, answered));
+        // The place is free, and the user goes on.
+        let mut release = |reached| {
+            let (place, answered) = holding.take().expect("a request is released once");
+            drop(place);
+            self.meter.leave(endpoint);
+            answered(reached);
         };
-        let (ending, body) = exchange.run(request).await;
-        // The place is free at the terminator, and the user goes on: what follows is off the clock.
-        drop(ticket.place);
-        answered(match ending {
-            Ending::Broken(Outcome::ConnectFailed, _) => Reached::Nobody,
-            _ => Reached::Target,
-        });
-        if let Some((body, decoder)) = body
-            && let Some(_place) = self.shared.drain(endpoint)
-        {
-            exchange.drain(body, decoder).await;
+        let retries = self
+            .retries
+            .filter(|_| turn.record.phase != Phase::Preflight);
+        let mut next = turn;
+        loop {
+            let spare = retries.map(|retries| (retries, next.clone()));
+            let mut exchange =
+                Exchange::begin(&self, next.record, next.offered, next.hang_up, in_flight);
+            let (ending, body) = exchange.run(next.request).await;
+            if let Some((body, decoder)) = body {
+                // What follows is off the clock.
+                release(Reached::Target);
+                if let Some(_place) = self.shared.drain(endpoint) {
+                    exchange.drain(body, decoder).await;
+                }
+                let never = |_: &Record| None::<()>;
+                return self.over(exchange, ending, reservation, never).0;
+            }
+            let reached = match ending {
+                Ending::Broken(Outcome::ConnectFailed, _) => Reached::Nobody,
+                _ => Reached::Target,
+            };
+            let asked = exchange.retry_after;
+            let (record, again) = self.over(exchange, ending, reservation, |record| {
+                let (retries, spare) = spare?;
+                let wait = retry::wait(&retries, record, asked, self.plan.seed)?;
+                // What the budget has no room for is not tried again.
+                Some((wait, self.reserve(&spare).ok()?, spare))
+            });
+            let Some((wait, reserved, mut spare)) = again else {
+                release(reached);
+                return record;
+            };
+            spare.record.attempt += 1;
+            tokio::select! {
+                biased;
+                () = self.shared.cut() => {
+                    if let Some(reserved) = reserved {
+                        reserved.settle(Some(Money::ZERO));
+                    }
+                    release(reached);
+                    return self.cut_before(spare.record);
+                }
+                () = self.clock.coarse_sleep_until(self.clock.now() + wait) => {}
+            }
+            (next, reservation) = (spare, reserved);
         }
+    }
+
+    /// An attempt is over: its row is written, and its cost settled. `again` says what the next
+    /// attempt takes, if there is to be one.
+    fn over<N>(
+        &self,
+        exchange: Exchange<'_, T>,
+        ending: Ending,
+        reservation: Option<Reservation>,
+        again: impl FnOnce(&Record) -> Option<N>,
+    ) -> (Arc<Record>, Option<N>) {
         let Exchange {
             timeline,
             error_body,
+            sent,
             ..
         } = exchange;
-        let (mut record, mut calls) = timeline.finish(self.clock.now(), ending, error_body);
+        let (mut record, mut calls, trace) = timeline.finish(self.clock.now(), ending, error_body);
         self.redact(&mut record, &mut calls);
         if let Some(spend) = &self.shared.spend {
-            spend.settle(ticket.reservation, &record, self.date(sent));
+            spend.settle(reservation, &record, self.date(sent));
             self.shared.settled.notify_one();
         }
-        (record, calls)
+        let next = again(&record);
+        record.last = next.is_none();
+        if let Some(events) = trace {
+            self.shared.put(Fact::Trace {
+                trace_id: record.trace_id.clone(),
+                attempt: record.attempt,
+                events,
+            });
+        }
+        (self.put(record, calls), next)
+    }
+
+    /// The run was cut while a request waited for its next attempt, which was not sent.
+    fn cut_before(&self, mut record: Record) -> Arc<Record> {
+        record.outcome = Outcome::Cut;
+        record.error = Some("the run was stopped before this attempt was sent".to_owned());
+        record.ended = Some(self.clock.now());
+        self.put(record, Vec::new())
+    }
+
+    /// An attempt is over, and this is what happened.
+    fn put(&self, record: Record, calls: Vec<CallRecord>) -> Arc<Record> {
+        let record = Arc::new(record);
+        let mut counts = self.meter.counts();
+        counts.ended(record.endpoint, record.outcome);
+        counts.progress.ended(&record);
+        drop(counts);
+        self.shared.put(Fact::Attempt(record.clone(), calls));
+        record
     }
 
     /// A turn that came due and is not sent.
-    pub(super) fn drop_turn(&self, mut record: Record, why: &str) -> Record {
+    pub(super) fn drop_turn(&self, mut record: Record, why: &str) -> Arc<Record> {
         record.outcome = Outcome::Dropped;
         record.error = Some(why.to_owned());
         record.ended = Some(self.clock.now());
-        self.shared.ended(record.clone(), Vec::new());
-        record
+        self.put(record, Vec::new())
     }
 
     /// Takes the key out of every text that came from outside: gateways do quote it in errors.
@@ -188,13 +260,60 @@ struct Exchange<'a, T: Transport> {
     conduct: &'a Conduct<T>,
     endpoint: Endpoint,
     deadlines: Deadlines,
+    hang_up: Option<HangUp>,
     timeline: Timeline,
+    sent: Offset,
     /// As they were before sending.
     connects: Connects,
     error_body: Option<(String, String)>,
+    /// How long the target asked to wait before another attempt.
+    retry_after: Option<Duration>,
+    cut: Pin<Box<WaitForCancellationFuture<'a>>>,
+    alarm: Alarm,
 }
 
-impl<T: Transport> Exchange<'_, T> {
+impl<'a, T: Transport> Exchange<'a, T> {
+    /// The attempt is about to be sent.
+    fn begin(
+        conduct: &'a Conduct<T>,
+        record: Record,
+        offered: Vec<String>,
+        hang_up: Option<HangUp>,
+        in_flight: u32,
+    ) -> Self {
+        let endpoint = record.endpoint;
+        let streaming = record.streaming;
+        let mut timeline = Timeline::new(record, offered, conduct.trace);
+        let mut counts = conduct.meter.counts();
+        counts.progress.begun();
+        counts.at(endpoint).sent += 1;
+        drop(counts);
+        let connects = conduct.transport.connects();
+        let sent = conduct.clock.now();
+        timeline.sent(sent, conduct.clock.utc(sent), in_flight);
+        let limits = &conduct.timeouts;
+        Self {
+            conduct,
+            endpoint,
+            deadlines: Deadlines {
+                first_token: streaming.then(|| sent + limits.first_token),
+                total: sent + limits.total,
+                hang_up: match hang_up {
+                    Some(HangUp::After(time)) => Some(sent + time),
+                    Some(HangUp::AfterEvents(_)) | None => None,
+                },
+            },
+            hang_up,
+            timeline,
+            sent,
+            connects,
+            error_body: None,
+            retry_after: None,
+            cut: Box::pin(conduct.shared.cut()),
+            alarm: conduct.clock.alarm(),
+        }
+    }
+
     /// Up to the terminator, the end of the body, or a failure. After a terminator, the body is
     /// given back to be drained.
     async fn run(&mut self, request: Encoded) -> (Ending, Option<(T::Body, Decoder)>) {
@@ -229,6 +348,11 @@ impl<T: Transport> Exchange<'_, T> {
                     if self.timeline.has_ended() {
                         return (Ending::Complete, Some((body, decoder)));
                     }
+                    if let Some(HangUp::AfterEvents(events)) = self.hang_up
+                        && self.timeline.record().counts.token_events >= events
+                    {
+                        return (ran_into(Outcome::Cancelled), None);
+                    }
                 }
                 Some(Err(failure)) => return (broken(failure), None),
                 None => {
@@ -260,6 +384,9 @@ impl<T: Transport> Exchange<'_, T> {
             }
         }
         if !(200..300).contains(&head.status) {
+            self.retry_after = retry_after(&head.headers, || {
+                self.conduct.clock.utc(self.conduct.clock.now())
+            });
             return None;
         }
         if let Some(oddity) = oddity {
@@ -298,24 +425,38 @@ impl<T: Transport> Exchange<'_, T> {
             len: bytes.len(),
             in_window,
         });
-        let mut sink = Sink {
-            conduct: self.conduct,
-            endpoint: self.endpoint,
-            timeline: &mut self.timeline,
-        };
-        decoder.push(bytes, &mut |event| sink.take(&event));
+        self.decode(decoder, Some(bytes));
     }
 
     /// A whole body is decoded at its end, and so is what a stream left unfinished.
     fn end_of_body(&mut self, decoder: &mut Decoder, at: Offset) {
         let in_window = self.conduct.shared.in_window(self.endpoint, at);
         self.timeline.end_of_body(at, in_window);
-        let mut sink = Sink {
-            conduct: self.conduct,
-            endpoint: self.endpoint,
-            timeline: &mut self.timeline,
+        self.decode(decoder, None);
+    }
+
+    /// Hands the events that these bytes complete, or the end of the body, to the timeline, and
+    /// what they come to, to the meter.
+    fn decode(&mut self, decoder: &mut Decoder, bytes: Option<&Bytes>) {
+        let mut counts = self.conduct.meter.counts();
+        let interval = counts.at(self.endpoint);
+        let timeline = &mut self.timeline;
+        let surfaces = &self.conduct.surfaces;
+        let before = timeline.record().counts.token_events;
+        let measured = timeline.record().phase == Phase::Measured;
+        let mut sink = |event: Event<'_>| {
+            if let Some(gap) = timeline.event(&event, surfaces)
+                && measured
+            {
+                interval.gap(gap);
+            }
         };
-        decoder.finish(&mut |event| sink.take(&event));
+        match bytes {
+            Some(bytes) => decoder.push(bytes, &mut sink),
+            None => decoder.finish(&mut sink),
+        }
+        interval.token_events += timeline.record().counts.token_events - before;
+        interval.bytes += bytes.map_or(0, |bytes| bytes.len() as u64);
     }
 
     /// After the terminator: reads on to the end of the body, within a limit.
@@ -324,6 +465,7 @@ impl<T: Transport> Exchange<'_, T> {
         self.deadlines = Deadlines {
             first_token: None,
             total: limit,
+            hang_up: None,
         };
         loop {
             let next = self.guarded(body.frame(), None).await;
@@ -338,54 +480,40 @@ impl<T: Transport> Exchange<'_, T> {
 
     /// Waits for `step`, within the limits and until the run is cut. Says whether it had to wait.
     async fn guarded<F: Future>(
-        &self,
+        &mut self,
         step: F,
         idle: Option<Offset>,
     ) -> Result<(F::Output, bool), Ending> {
         let mut step = pin!(step);
-        // The common case of a frame that is there already needs no timer and no stop.
-        if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await {
-            return Ok((output, false));
-        }
-        let (deadline, outcome) = self.deadlines.next(&self.timeline, idle);
-        tokio::select! {
-            biased;
-            output = step => Ok((output, true)),
-            () = self.conduct.shared.until(Stop::Everything) => {
-                Err(Ending::Broken(Outcome::Cut, "the run was stopped".to_owned()))
+        let mut limit = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = step.as_mut().poll(cx) {
+                return Poll::Ready(Ok((output, limit.is_some())));
             }
-            () = self.conduct.clock.coarse_sleep_until(deadline) => {
-                Err(Ending::Broken(outcome, limit_of(outcome).to_owned()))
+            // The common case of a frame that is there already asks for no limit.
+            let (deadline, outcome) =
+                *limit.get_or_insert_with(|| self.deadlines.next(&self.timeline, idle));
+            if self.cut.as_mut().poll(cx).is_ready() {
+                let why = "the run was stopped".to_owned();
+                return Poll::Ready(Err(Ending::Broken(Outcome::Cut, why)));
             }
-        }
+            self.alarm
+                .poll(cx, deadline)
+                .map(|()| Err(ran_into(outcome)))
+        })
+        .await
     }
 }
 
-/// Where the events of an attempt go: its timeline, and the gaps to the log.
-struct Sink<'a, T: Transport> {
-    conduct: &'a Conduct<T>,
-    endpoint: Endpoint,
-    timeline: &'a mut Timeline,
-}
-
-impl<T: Transport> Sink<'_, T> {
-    fn take(&mut self, event: &Event<'_>) {
-        let gap = self.timeline.event(event, &self.conduct.surfaces);
-        if let Some(gap) = gap
-            && self.timeline.record().phase == Phase::Measured
-        {
-            self.conduct.shared.gap(self.endpoint, gap);
-        }
-    }
-}
-
-/// Which limit an outcome ran into, in words.
-fn limit_of(outcome: Outcome) -> &'static str {
-    match outcome {
+/// An attempt ended by a limit of ours.
+fn ran_into(outcome: Outcome) -> Ending {
+    let why = match outcome {
         Outcome::TimeoutFirstToken => "no token within target.timeouts.first_token",
         Outcome::TimeoutIdle => "silence longer than target.timeouts.idle",
+        Outcome::Cancelled => "the workload hung up, as planned",
         _ => "not complete within target.timeouts.total",
-    }
+    };
+    Ending::Broken(outcome, why.to_owned())
 }
 
 fn broken(failure: Failure) -> Ending {

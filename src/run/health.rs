@@ -1,12 +1,17 @@
-//! The worker's own pulse: how late its runtime wakes, and how much CPU it uses.
+//! The worker's own pulse: how late its runtime wakes, how much CPU it uses, and what kept it from
+//! running.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::Conduct;
+use super::machine::{Throttling, thread_waited_ns};
 use crate::client::Transport;
 use crate::clock::thread_cpu;
 use crate::record::{Fact, Health};
+use crate::time::Offset;
 
 /// Time between heartbeats.
 const BEAT: Duration = Duration::from_millis(10);
@@ -17,11 +22,28 @@ const STALL: Duration = Duration::from_millis(50);
 /// Time between rows.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// The meters that only grow; a row holds their differences.
+struct Reading {
+    at: Offset,
+    cpu: Duration,
+    waited_ns: Option<u64>,
+    throttled_ns: Option<u64>,
+    wall: Timestamp,
+}
+
 impl<T: Transport> Conduct<T> {
-    /// Writes a row a second, and the gaps of that second, until `over` is dropped or told.
-    pub async fn pulse(self: Arc<Self>, worker: u32, mut over: tokio::sync::oneshot::Receiver<()>) {
-        let mut from = self.clock.now();
-        let mut cpu_before = thread_cpu();
+    /// Writes the facts of each second, until `over` is dropped or told.
+    pub async fn pulse(self: Arc<Self>, mut over: tokio::sync::oneshot::Receiver<()>) {
+        // The cgroup is the whole process's: one worker reads it.
+        let throttling = (self.meter.worker() == 0).then(Throttling::find);
+        let read = || Reading {
+            at: self.clock.now(),
+            cpu: thread_cpu(),
+            waited_ns: thread_waited_ns(),
+            throttled_ns: throttling.as_ref().and_then(Throttling::ns),
+            wall: self.clock.wall(),
+        };
+        let mut before = read();
         let (mut lag_max, mut stalls, mut stalled) = (0, 0, 0);
         let mut last = false;
         while !last {
@@ -38,26 +60,35 @@ impl<T: Transport> Conduct<T> {
                 stalls += 1;
                 stalled += late;
             }
-            if !last && u128::from(now.nanos_since(from)) < INTERVAL.as_nanos() {
+            if !last && u128::from(now.nanos_since(before.at)) < INTERVAL.as_nanos() {
                 continue;
             }
-            let cpu = thread_cpu();
+            let now = read();
+            for fact in self.meter.take(before.at, now.at) {
+                self.shared.put(fact);
+            }
+            let interval_ns = now.at.nanos_since(before.at);
+            let moved = now.wall.as_nanosecond() - before.wall.as_nanosecond();
             self.shared.put(Fact::Health(Health {
-                at_ns: now,
-                interval_ns: now.nanos_since(from),
-                worker,
-                cpu_ns: u64::try_from(cpu.saturating_sub(cpu_before).as_nanos())
+                at_ns: now.at,
+                interval_ns,
+                worker: self.meter.worker(),
+                cpu_ns: u64::try_from(now.cpu.saturating_sub(before.cpu).as_nanos())
                     .unwrap_or(u64::MAX),
                 lag_max_ns: lag_max,
                 stalls,
                 stalled_ns: stalled,
-                waited_ns: None,
-                throttled_ns: None,
-                drift_ns: None,
-                in_flight: self.shared.in_flight(),
+                waited_ns: grown(before.waited_ns, now.waited_ns),
+                throttled_ns: grown(before.throttled_ns, now.throttled_ns),
+                drift_ns: i64::try_from(moved - i128::from(interval_ns)).ok(),
+                in_flight: self.meter.in_flight(),
             }));
-            self.shared.put_gaps(from, now);
-            (from, cpu_before, lag_max, stalls, stalled) = (now, cpu, 0, 0, 0);
+            before = now;
+            (lag_max, stalls, stalled) = (0, 0, 0);
         }
     }
+}
+
+fn grown(before: Option<u64>, now: Option<u64>) -> Option<u64> {
+    Some(now?.saturating_sub(before?))
 }

@@ -7,14 +7,16 @@
 mod attempt;
 mod health;
 pub mod live;
+mod machine;
+mod meter;
 mod progress;
+mod retry;
 mod shared;
 mod spend;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::billing::budget::{Exhausted, Reservation};
 use crate::client::Transport;
@@ -23,11 +25,12 @@ use crate::endpoint::Endpoint;
 use crate::money::Money;
 use crate::plan::{Plan, Planned};
 use crate::record::Record;
-use crate::scenario::Timeouts;
+use crate::scenario::{Retries, Timeouts};
 use crate::schedule::{Arrivals, Part, Tickets};
 use crate::surface::Surface;
 use crate::time::Offset;
 
+pub use meter::Meter;
 pub use progress::Progress;
 pub use shared::{Shared, Stop};
 pub use spend::Spend;
@@ -44,10 +47,19 @@ pub struct Conduct<T> {
     pub clock: Clock,
     /// What it shares with the others.
     pub shared: Arc<Shared>,
+    /// The sessions that a closed loop's users draw from, those of all workers; empty for an open
+    /// loop.
+    pub pools: Arc<[Pool]>,
+    /// What it counts and times.
+    pub meter: Arc<Meter>,
     /// Where costs are recorded.
     pub surfaces: Arc<[Surface]>,
     /// Limits of waiting.
     pub timeouts: Timeouts,
+    /// Whether refused requests are tried again.
+    pub retries: Option<Retries>,
+    /// Whether each event's stamp is kept.
+    pub trace: bool,
     /// How long requests in flight may take after the last one started.
     pub grace: std::time::Duration,
     /// Keys, so that they can be taken out of what a gateway says.
@@ -59,7 +71,7 @@ type Alive = mpsc::Sender<()>;
 
 impl<T: Transport> Conduct<T> {
     /// Sends the one request to `endpoint` that goes before the load, and waits for its end.
-    pub async fn preflight(self: Arc<Self>, endpoint: Endpoint) -> Record {
+    pub async fn preflight(self: Arc<Self>, endpoint: Endpoint) -> Arc<Record> {
         let planned = self.plan.preflight(endpoint);
         let place = self
             .shared
@@ -68,9 +80,7 @@ impl<T: Transport> Conduct<T> {
         match self.reserve(&planned) {
             Ok(reservation) => {
                 let ticket = Ticket { place, reservation };
-                let (record, calls) = self.clone().attempt(planned, ticket, |_| {}).await;
-                self.shared.ended(record.clone(), calls);
-                record
+                self.request(planned, ticket, |_| {}).await
             }
             Err(_) => self.drop_turn(planned.record, BUDGET_USED),
         }
@@ -80,26 +90,23 @@ impl<T: Transport> Conduct<T> {
     pub async fn drive(self: Arc<Self>) {
         // Every task holds a sender; when all are gone, all tasks are over.
         let (alive, mut all_over) = mpsc::channel(1);
-        let last_started = Arc::new(Notify::new());
         let sending = async {
             self.clock.sleep_until(self.plan.begins).await;
             match self.plan.schedule.arrivals {
                 Arrivals::Closed { concurrency } => {
-                    self.clone()
-                        .closed_loop(concurrency, alive, &last_started)
-                        .await;
+                    self.clone().closed_loop(concurrency, alive).await;
                 }
                 Arrivals::Constant { .. } | Arrivals::Poisson { .. } => {
                     self.clone().open_loop(alive).await;
-                    last_started.notify_one();
+                    self.shared.source_ended();
                 }
             }
             all_over.recv().await;
         };
         let grace = async {
             tokio::select! {
-                () = last_started.notified() => {}
-                () = self.shared.until(Stop::Arrivals) => {}
+                () = self.shared.all_started() => {}
+                () = self.shared.no_more_arrivals() => {}
                 () = self.arrivals_end() => {}
             }
             self.clock
@@ -134,7 +141,7 @@ impl<T: Transport> Conduct<T> {
                     .collect();
                 tokio::select! {
                     biased;
-                    () = self.shared.until(Stop::Arrivals) => {
+                    () = self.shared.no_more_arrivals() => {
                         self.end_windows();
                         return;
                     }
@@ -178,8 +185,7 @@ impl<T: Transport> Conduct<T> {
         };
         let ticket = Ticket { place, reservation };
         tokio::spawn(async move {
-            let (record, calls) = self.clone().attempt(turn, ticket, answered).await;
-            self.shared.ended(record, calls);
+            self.request(turn, ticket, answered).await;
             drop(alive);
         });
     }
@@ -204,37 +210,12 @@ impl<T: Transport> Conduct<T> {
     }
 
     /// Each endpoint has its own users; each user starts its next session when the last one ended.
-    async fn closed_loop(
-        self: Arc<Self>,
-        concurrency: u32,
-        alive: Alive,
-        last_started: &Arc<Notify>,
-    ) {
+    async fn closed_loop(self: Arc<Self>, concurrency: u32, alive: Alive) {
         let mut users = tokio::task::JoinSet::new();
-        let pools: Vec<Arc<Pool>> = self
-            .plan
-            .endpoints
-            .iter()
-            .map(|&endpoint| {
-                let tickets = [Part::Warmup, Part::Measured]
-                    .map(|part| (part, self.plan.schedule.tickets(part, self.plan.slice)));
-                Arc::new(Pool {
-                    endpoint,
-                    tickets: Mutex::new(tickets),
-                })
-            })
-            .collect();
-        let open = Arc::new(AtomicUsize::new(pools.len()));
         let mine = self.plan.slice.count(u64::from(concurrency));
-        for pool in &pools {
+        for pool in 0..self.pools.len() {
             for _ in 0..mine {
-                let (open, last_started) = (open.clone(), last_started.clone());
-                let emptied = move || {
-                    if open.fetch_sub(1, Ordering::Relaxed) == 1 {
-                        last_started.notify_one();
-                    }
-                };
-                users.spawn(self.clone().user(pool.clone(), alive.clone(), emptied));
+                users.spawn(self.clone().user(pool, alive.clone()));
             }
         }
         drop(alive);
@@ -243,8 +224,9 @@ impl<T: Transport> Conduct<T> {
         }
     }
 
-    /// `emptied` is called by the one user that takes the last session of its pool.
-    async fn user(self: Arc<Self>, pool: Arc<Pool>, alive: Alive, emptied: impl Fn() + Send) {
+    /// A user of the pool with this place among the pools.
+    async fn user(self: Arc<Self>, pool: usize, alive: Alive) {
+        let pool = &self.pools[pool];
         let mut measured = false;
         while self.shared.stopped() == Stop::No {
             let since_begin = Offset::from_nanos(self.clock.now().nanos_since(self.plan.begins));
@@ -252,7 +234,7 @@ impl<T: Transport> Conduct<T> {
                 break;
             };
             if last {
-                emptied();
+                self.shared.source_ended();
             }
             measured |= part == Part::Measured;
             let turn = self.plan.turn(part, session, pool.endpoint);
@@ -274,7 +256,7 @@ impl<T: Transport> Conduct<T> {
                     .coarse_sleep_until(self.clock.now() + REFUSED_PAUSE);
                 tokio::select! {
                     () = pause => {}
-                    () = self.shared.until(Stop::Arrivals) => {}
+                    () = self.shared.no_more_arrivals() => {}
                 }
             }
         }
@@ -298,7 +280,7 @@ impl<T: Transport> Conduct<T> {
                 }
                 Err(_) => tokio::select! {
                     () = settled => {}
-                    () = self.shared.until(Stop::Arrivals) => return None,
+                    () = self.shared.no_more_arrivals() => return None,
                 },
             }
         }
@@ -333,13 +315,30 @@ fn is_hopeless(exhausted: &Exhausted) -> bool {
         .map_or(true, |least| least > exhausted.limit)
 }
 
-/// The sessions that the users of one endpoint draw from.
-struct Pool {
+/// The sessions that the users of one endpoint draw from: those of all workers, so that whoever is
+/// free takes the next one, whichever core its user is on.
+#[derive(Debug)]
+pub struct Pool {
     endpoint: Endpoint,
     tickets: Mutex<[(Part, Tickets); 2]>,
 }
 
 impl Pool {
+    /// The pools of `plan`, whose slice is that of all workers together; none for an open loop.
+    pub fn all(plan: &Plan) -> Arc<[Self]> {
+        let endpoints = plan.endpoints.iter();
+        endpoints
+            .filter(|_| !plan.schedule.arrivals.is_open())
+            .map(|&endpoint| Self {
+                endpoint,
+                tickets: Mutex::new(
+                    [Part::Warmup, Part::Measured]
+                        .map(|part| (part, plan.schedule.tickets(part, plan.slice))),
+                ),
+            })
+            .collect()
+    }
+
     /// The next session, its part of the run, and whether it is the last one.
     fn take(&self, since_begin: Offset) -> Option<(Part, u64, bool)> {
         let mut tickets = self.tickets.lock().expect("taking a ticket does not panic");

@@ -1,7 +1,6 @@
 //! The live numbers of a run, for whoever watches it.
 
 use crate::metrics::{Distribution, Metric};
-use crate::money::Money;
 use crate::record::{Outcome, OutcomeGroup, Phase, Record};
 
 /// What has happened so far, over all endpoints.
@@ -21,8 +20,6 @@ pub struct Progress {
     pub completed: u64,
     /// Time to first token of the measured successes.
     pub ttft: Distribution,
-    /// What the run has cost so far by the price table; `None` where it is not known.
-    pub spent: Option<Money>,
 }
 
 impl Default for Progress {
@@ -35,7 +32,6 @@ impl Default for Progress {
             output_tokens: 0,
             completed: 0,
             ttft: Distribution::of_nanos(),
-            spent: None,
         }
     }
 }
@@ -45,10 +41,9 @@ impl Progress {
         self.sent += 1;
     }
 
-    pub(super) fn ended(&mut self, record: &Record, spent: Option<Money>) {
+    pub(super) fn ended(&mut self, record: &Record) {
         self.completed += 1;
         self.output_tokens += record.last_usage.output.unwrap_or(0);
-        self.spent = spent.or(self.spent);
         if record.phase != Phase::Measured {
             return;
         }
@@ -61,5 +56,16 @@ impl Progress {
         if let (Outcome::Ok, Some(ns)) = (record.outcome, Metric::Ttft.sample(record)) {
             self.ttft.record(ns);
         }
+    }
+
+    /// Adds what another worker has done.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.ended += other.ended;
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.output_tokens += other.output_tokens;
+        self.completed += other.completed;
+        self.ttft.merge(&other.ttft);
     }
 }

@@ -1,16 +1,16 @@
 //! What the workers of one process share: the stop, the window, the limits, and where facts go.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use super::progress::Progress;
 use super::spend::Spend;
 use crate::endpoint::Endpoint;
-use crate::metrics::gap_histogram;
-use crate::record::{CallRecord, Fact, FactSink, Phase, Record};
+use crate::plan::Plan;
+use crate::record::{Fact, FactSink, Phase, Record};
 use crate::time::{Offset, Window};
 
 /// How far the run has been told to stop.
@@ -24,17 +24,23 @@ pub enum Stop {
     Everything,
 }
 
-/// What the workers of one process share.
+/// What the workers of one process share: touched once a request, but for the stop, which each
+/// waits for.
 pub struct Shared {
-    stop: watch::Sender<Stop>,
+    /// Told when nothing more may start.
+    arrivals: CancellationToken,
+    /// Told when what is in flight is cut.
+    everything: CancellationToken,
+    /// Told when nothing more will start, since the plan is done.
+    all_started: CancellationToken,
+    /// What still starts requests: the workers of an open loop, the pools of a closed one.
+    sources: AtomicUsize,
     endpoints: BTreeMap<Endpoint, EndpointState>,
     /// What is spent, and the limit on it.
     pub spend: Option<Arc<Spend>>,
     /// Woken once for each request that has settled its reservation.
     pub settled: Notify,
     facts: Box<dyn FactSink>,
-    progress: Mutex<Progress>,
-    gaps: Mutex<BTreeMap<Endpoint, hdrhistogram::Histogram<u64>>>,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -68,53 +74,81 @@ impl Drop for Place {
 }
 
 impl Shared {
-    /// For `endpoints`, with the window as far as it is known.
+    /// For the load of `plan`, which `workers` workers do, with what is known of its window.
     pub fn new(
-        endpoints: &[Endpoint],
-        in_flight_max: u32,
-        window: (Offset, Option<Offset>),
+        plan: &Plan,
+        workers: u32,
         spend: Option<Arc<Spend>>,
         facts: Box<dyn FactSink>,
     ) -> Arc<Self> {
+        let (window_start, window_end) = plan.window();
         let state = || EndpointState {
             in_flight: AtomicU32::new(0),
             draining: AtomicU32::new(0),
-            in_flight_max,
+            in_flight_max: plan.schedule.max_in_flight,
             came_due: AtomicU64::new(0),
-            window_start: window.0,
-            window_end: AtomicU64::new(window.1.map_or(u64::MAX, Offset::nanos)),
+            window_start,
+            window_end: AtomicU64::new(window_end.map_or(u64::MAX, Offset::nanos)),
+        };
+        let sources = if plan.schedule.arrivals.is_open() {
+            workers as usize
+        } else {
+            plan.endpoints.len()
         };
         Arc::new(Self {
-            stop: watch::Sender::new(Stop::No),
-            endpoints: endpoints.iter().map(|e| (*e, state())).collect(),
+            arrivals: CancellationToken::new(),
+            everything: CancellationToken::new(),
+            all_started: CancellationToken::new(),
+            sources: AtomicUsize::new(sources),
+            endpoints: plan.endpoints.iter().map(|e| (*e, state())).collect(),
             spend,
             settled: Notify::new(),
             facts,
-            progress: Mutex::new(Progress::default()),
-            gaps: Mutex::new(BTreeMap::new()),
             warnings: Mutex::new(Vec::new()),
         })
     }
 
     /// Tells every worker to stop; a weaker word after a stronger one changes nothing.
     pub fn stop(&self, how: Stop) {
-        self.stop.send_if_modified(|stop| {
-            let stronger = how > *stop;
-            *stop = how.max(*stop);
-            stronger
-        });
+        if how >= Stop::Arrivals {
+            self.arrivals.cancel();
+        }
+        if how >= Stop::Everything {
+            self.everything.cancel();
+        }
     }
 
     /// How far the run has been told to stop.
     pub fn stopped(&self) -> Stop {
-        *self.stop.borrow()
+        if self.everything.is_cancelled() {
+            Stop::Everything
+        } else if self.arrivals.is_cancelled() {
+            Stop::Arrivals
+        } else {
+            Stop::No
+        }
     }
 
-    /// Waits until the run is told to stop at least this far.
-    pub async fn until(&self, how: Stop) {
-        let mut stop = self.stop.subscribe();
-        // The sender lives as long as `self`.
-        let _ = stop.wait_for(|stop| *stop >= how).await;
+    /// Waits until nothing more may start.
+    pub fn no_more_arrivals(&self) -> WaitForCancellationFuture<'_> {
+        self.arrivals.cancelled()
+    }
+
+    /// Waits until what is in flight is cut.
+    pub fn cut(&self) -> WaitForCancellationFuture<'_> {
+        self.everything.cancelled()
+    }
+
+    /// Waits until the plan has nothing more to start.
+    pub fn all_started(&self) -> WaitForCancellationFuture<'_> {
+        self.all_started.cancelled()
+    }
+
+    /// One of the sources of requests has nothing more to start.
+    pub fn source_ended(&self) {
+        if self.sources.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.all_started.cancel();
+        }
     }
 
     /// A place among the requests in flight at `endpoint`; `None` if all are taken.
@@ -202,58 +236,9 @@ impl Shared {
             .collect()
     }
 
-    /// A request has begun.
-    pub fn begun(&self) {
-        self.progress().begun();
-    }
-
-    /// An attempt is over.
-    pub fn ended(&self, record: Record, calls: Vec<CallRecord>) {
-        let spent = self.spend.as_ref().and_then(|spend| spend.spent());
-        self.progress().ended(&record, spent);
-        self.facts.put(Fact::Attempt(Box::new(record), calls));
-    }
-
-    /// A fact that is no attempt.
+    /// A fact, to where facts go.
     pub fn put(&self, fact: Fact) {
         self.facts.put(fact);
-    }
-
-    /// The live numbers.
-    pub fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress
-            .lock()
-            .expect("no one panics while holding the progress")
-    }
-
-    /// A gap between token-bearing events of a measured request, in ns.
-    pub fn gap(&self, endpoint: Endpoint, nanos: u64) {
-        let mut gaps = self
-            .gaps
-            .lock()
-            .expect("no one panics while holding the gaps");
-        let histogram = gaps.entry(endpoint).or_insert_with(gap_histogram);
-        histogram
-            .record(nanos.min(crate::metrics::NANOS_MAX))
-            .expect("the histogram resizes");
-    }
-
-    /// The gaps since the last call, as facts of the interval that ends at `now`.
-    pub fn put_gaps(&self, from: Offset, now: Offset) {
-        let gaps = std::mem::take(
-            &mut *self
-                .gaps
-                .lock()
-                .expect("no one panics while holding the gaps"),
-        );
-        for (endpoint, histogram) in gaps {
-            self.put(Fact::Gaps {
-                endpoint,
-                from,
-                to: now,
-                histogram: Box::new(histogram),
-            });
-        }
     }
 
     /// Something that a reader of the report must know; each text once.

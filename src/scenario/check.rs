@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::file::{self, Endpoints, File, Offline, WeightedModel};
 use super::source::{Problem, ScenarioError, Source};
-use super::{Pricing, Scenario, Target, Timeouts, Truth, Workload};
+use super::{Pricing, Retries, Scenario, Target, Timeouts, Truth, Workload};
 use crate::endpoint::Endpoint;
 use crate::metrics::{Limits, Metric};
 use crate::money::{Currency, Money};
@@ -172,6 +172,10 @@ impl Check<'_> {
             self.positive_duration("target.timeouts.first_token", &timeouts.first_token);
         let idle = self.positive_duration("target.timeouts.idle", &timeouts.idle);
         let total = self.positive_duration("target.timeouts.total", &timeouts.total);
+        let retries = match &target.retries {
+            Some(retries) => Some(self.retries(retries)?),
+            None => None,
+        };
         let anthropic_version = HeaderValue::from_str(&target.anthropic_version);
         if anthropic_version.is_err() {
             self.say(
@@ -213,8 +217,57 @@ impl Check<'_> {
                 idle: idle?,
                 total: total?,
             },
+            retries,
             offline,
         })
+    }
+
+    fn retries(&mut self, retries: &file::Retries) -> Option<Retries> {
+        if retries.attempts < 2 {
+            self.say(
+                "target.retries.attempts",
+                "counts the first attempt too, so it must be at least 2; without retries, leave `target.retries` out",
+            );
+        }
+        let first = self.positive_duration("target.retries.wait", &retries.wait);
+        let longest = self.positive_duration("target.retries.wait_max", &retries.wait_max);
+        let (first, longest) = (first?, longest?);
+        if first > longest {
+            self.say(
+                "target.retries.wait",
+                "is longer than `target.retries.wait_max`",
+            );
+        }
+        Some(Retries {
+            attempts_max: retries.attempts,
+            wait_first: first,
+            wait_max: longest,
+        })
+    }
+
+    fn hang_up(&mut self, hang_up: &file::HangUp) -> Option<(f64, workload::HangUp)> {
+        self.share("workload.hang_up.share", hang_up.share);
+        let when = match (hang_up.after_events, &hang_up.after) {
+            (Some(0), None) => {
+                self.say(
+                    "workload.hang_up.after_events",
+                    "must be at least 1; to hang up before the first token, use `after`",
+                );
+                return None;
+            }
+            (Some(events), None) => workload::HangUp::AfterEvents(events),
+            (None, Some(after)) => {
+                workload::HangUp::After(self.positive_duration("workload.hang_up.after", after)?)
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                self.say(
+                    "workload.hang_up",
+                    "needs one of `after_events` and `after`, which say when",
+                );
+                return None;
+            }
+        };
+        Some((hang_up.share, when))
     }
 
     /// Headers whose values stand in environment variables.
@@ -387,6 +440,10 @@ impl Check<'_> {
                 return None;
             }
         };
+        let hang_up = match &workload.hang_up {
+            Some(hang_up) => Some(self.hang_up(hang_up)?),
+            None => None,
+        };
         // Problems of the models are the target's.
         let models = match (&file.target.model, file.target.models.as_slice()) {
             (Some(model), _) => vec![(model.clone(), 1.0)],
@@ -403,6 +460,7 @@ impl Check<'_> {
                 tool_choice,
                 cache: workload.cache,
                 temperature: workload.temperature,
+                hang_up,
             },
             prompts: workload.prompts.clone(),
         })

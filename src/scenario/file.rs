@@ -85,6 +85,9 @@ pub struct Target {
     pub anthropic_version: String,
     /// Limits of waiting.
     pub timeouts: Timeouts,
+    /// Further attempts of requests that were refused or not connected; none if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
 }
 
 impl Default for Target {
@@ -104,6 +107,7 @@ impl Default for Target {
             include_usage: true,
             anthropic_version: "2023-06-01".to_owned(),
             timeouts: Timeouts::default(),
+            retries: None,
         }
     }
 }
@@ -176,6 +180,45 @@ impl Default for Timeouts {
     }
 }
 
+/// Further attempts of a request that was refused (408, 409, 425, 429, 5xx) or not connected. Each
+/// attempt is a row of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retries {
+    /// Attempts of one request, the first included.
+    pub attempts: u32,
+    /// The wait before the second attempt, as in `500ms`; it doubles with each, less up to half at
+    /// random. A `retry-after` of the target stands over it.
+    pub wait: String,
+    /// The longest wait; a `retry-after` beyond it ends the request.
+    pub wait_max: String,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            wait: "500ms".to_owned(),
+            wait_max: "30s".to_owned(),
+        }
+    }
+}
+
+/// Requests that are hung up on, on purpose: users go away in the middle, and what such a request
+/// costs is worth knowing. One of `after_events` and `after`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HangUp {
+    /// Share of the requests, 0 to 1.
+    pub share: f64,
+    /// Once this many token-bearing events of a stream have arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_events: Option<u64>,
+    /// This long after sending, as in `800ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -199,6 +242,9 @@ pub struct Workload {
     /// Sampling temperature; left out if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// Requests that are hung up on, on purpose; none if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hang_up: Option<HangUp>,
 }
 
 impl Default for Workload {
@@ -212,6 +258,7 @@ impl Default for Workload {
             tool_choice: "auto".to_owned(),
             cache: Cache::Unique,
             temperature: None,
+            hang_up: None,
         }
     }
 }

@@ -78,6 +78,8 @@ pub struct Target {
     pub dialect: protocol::Dialect,
     /// Limits of waiting.
     pub timeouts: Timeouts,
+    /// Whether refused requests are tried again; `None`: no.
+    pub retries: Option<Retries>,
     /// How the offline upstream behaves.
     pub offline: Offline,
 }
@@ -102,6 +104,17 @@ pub struct Timeouts {
     pub idle: Duration,
     /// From sending to the end.
     pub total: Duration,
+}
+
+/// Further attempts of a request that was refused or not connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// Attempts of one request, the first included; at least 2.
+    pub attempts_max: u32,
+    /// The wait before the second attempt; it doubles with each, less up to half at random.
+    pub wait_first: Duration,
+    /// The longest wait. A `retry-after` beyond it ends the request.
+    pub wait_max: Duration,
 }
 
 /// What is sent, where given prompts still are a path.

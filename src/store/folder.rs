@@ -19,7 +19,7 @@ use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use super::StoreError;
 use super::inputs::Inputs;
-use super::rows::Row;
+use super::rows::{Row, TraceRow};
 use crate::endpoint::Endpoint;
 use crate::manifest::Manifest;
 use crate::record::{CallRecord, FACTS_SCHEMAS_READ, Fact, FactSink, Health, Record, Second};
@@ -42,6 +42,7 @@ const CALLS: &str = "calls.csv";
 const SECONDS: &str = "seconds.csv";
 const HEALTH: &str = "health.csv";
 const GAPS: &str = "gaps.hlog";
+const TRACE: &str = "trace.csv";
 const TRUTH: &str = "truth.csv";
 
 /// Histograms of gaps are in ns; the log's maxima are shown in ms.
@@ -266,8 +267,12 @@ impl RunFolder {
     }
 
     /// Opens the fact files, so that a bad path fails before the first request, and starts the
-    /// thread that writes them.
-    pub fn start_writer(&self, started: std::time::SystemTime) -> Result<FactWriter, StoreError> {
+    /// thread that writes them. `trace` says whether there will be [`Fact::Trace`]s.
+    pub fn start_writer(
+        &self,
+        started: std::time::SystemTime,
+        trace: bool,
+    ) -> Result<FactWriter, StoreError> {
         let open = |name: &str| {
             let path = self.file(name);
             File::create(&path).map_err(|error| StoreError::write(&path, &error))
@@ -277,6 +282,7 @@ impl RunFolder {
             calls: rows(open(CALLS)?),
             seconds: rows(open(SECONDS)?),
             health: rows(open(HEALTH)?),
+            trace: trace.then(|| open(TRACE).map(rows)).transpose()?,
             gaps: BufWriter::new(open(GAPS)?),
         };
         let (queue, facts) = sync_channel(QUEUE);
@@ -354,6 +360,7 @@ struct Files {
     calls: Rows,
     seconds: Rows,
     health: Rows,
+    trace: Option<Rows>,
     gaps: BufWriter<File>,
 }
 
@@ -364,6 +371,7 @@ impl Files {
             mut calls,
             mut seconds,
             mut health,
+            mut trace,
             mut gaps,
         } = self;
         let mut serializer = V2DeflateSerializer::new();
@@ -398,6 +406,17 @@ impl Files {
                         calls.serialize(call).map_err(io::Error::from)?;
                     }
                 }
+                Fact::Trace {
+                    trace_id,
+                    attempt,
+                    events,
+                } => {
+                    let trace = trace.as_mut().expect("a run with a trace has its file");
+                    for (event, stamp) in (0..).zip(events) {
+                        let row = TraceRow::new(&trace_id, attempt, event, stamp);
+                        trace.serialize(row).map_err(io::Error::from)?;
+                    }
+                }
                 Fact::Gaps {
                     endpoint,
                     from,
@@ -427,6 +446,9 @@ impl Files {
         requests.flush()?;
         calls.flush()?;
         seconds.flush()?;
+        if let Some(trace) = &mut trace {
+            trace.flush()?;
+        }
         health.flush()
     }
 }

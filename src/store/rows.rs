@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Endpoint;
-use crate::record::{Class, Counts, Outcome, Phase, Record};
+use crate::record::{Class, Counts, EventStamp, Outcome, Phase, Record};
 use crate::time::Offset;
 use crate::usage::Usage;
 
@@ -81,6 +81,32 @@ pub(super) struct Row {
     response_id: Option<String>,
     request_id: Option<String>,
     oddities: String,
+}
+
+/// One row of `trace.csv`: one event of the wire.
+#[derive(Debug, Serialize)]
+pub(super) struct TraceRow<'a> {
+    trace_id: &'a str,
+    attempt: u32,
+    /// Its place in the answer, from 0.
+    event: u32,
+    at_ns: Offset,
+    batch: u64,
+    /// `R`, `V`, `A`, `G` together, or `N`.
+    classes: String,
+}
+
+impl<'a> TraceRow<'a> {
+    pub fn new(trace_id: &'a str, attempt: u32, event: u32, stamp: EventStamp) -> Self {
+        Self {
+            trace_id,
+            attempt,
+            event,
+            at_ns: stamp.at,
+            batch: stamp.batch,
+            classes: stamp.classes.to_string(),
+        }
+    }
 }
 
 /// Version 1 of the facts knew no retries.

@@ -1,6 +1,7 @@
 //! The run folder: what is written can be read back, whole rows only.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -110,7 +111,7 @@ fn written(facts: Vec<Fact>) -> (TempDir, RunFolder) {
     let dir = TempDir::new().expect("a temporary folder");
     let folder = RunFolder::create(dir.path()).expect("empty");
     let writer = folder
-        .start_writer(SystemTime::UNIX_EPOCH)
+        .start_writer(SystemTime::UNIX_EPOCH, false)
         .expect("writable");
     let queue = writer.queue();
     for fact in facts {
@@ -137,9 +138,9 @@ fn a_row_comes_back_as_it_went() {
     let mut bare = Record::new("0".repeat(32), Phase::Warmup, Endpoint::OpenAi, Class::Chat);
     bare.outcome = Outcome::Dropped;
     let facts = vec![
-        Fact::Attempt(Box::new(record()), Vec::new()),
+        Fact::Attempt(Arc::new(record()), Vec::new()),
         Fact::Health(health()),
-        Fact::Attempt(Box::new(bare.clone()), Vec::new()),
+        Fact::Attempt(Arc::new(bare.clone()), Vec::new()),
     ];
     let (_dir, folder) = written(facts);
     assert_eq!(requests(&folder), (vec![record(), bare], false));
@@ -187,8 +188,8 @@ fn the_gap_log_comes_back_by_endpoint() {
 fn a_torn_last_row_is_left_out_and_said_wherever_it_is_torn() {
     let facts = || {
         vec![
-            Fact::Attempt(Box::new(record()), Vec::new()),
-            Fact::Attempt(Box::new(record()), Vec::new()),
+            Fact::Attempt(Arc::new(record()), Vec::new()),
+            Fact::Attempt(Arc::new(record()), Vec::new()),
         ]
     };
     let (_dir, folder) = written(facts());
@@ -217,8 +218,8 @@ fn a_torn_last_row_is_left_out_and_said_wherever_it_is_torn() {
 #[test]
 fn damage_in_the_middle_is_an_error_with_its_line() {
     let (_dir, folder) = written(vec![
-        Fact::Attempt(Box::new(record()), Vec::new()),
-        Fact::Attempt(Box::new(record()), Vec::new()),
+        Fact::Attempt(Arc::new(record()), Vec::new()),
+        Fact::Attempt(Arc::new(record()), Vec::new()),
     ]);
     let path = folder.path().join("requests.csv");
     let text = fs::read_to_string(&path)

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{Event, FinishReason, Oddity};
-use crate::record::{CallRecord, Outcome, Record};
+use crate::record::{CallRecord, Classes, EventStamp, Outcome, Record};
 use crate::seed;
 use crate::time::Offset;
 
@@ -53,26 +53,22 @@ pub struct Timeline {
     frame: Frame,
     batch: u64,
     last_token_batch: u64,
-    chunk: Chunk,
+    /// Of the event of the wire that is being read.
+    classes: Classes,
     calls: Vec<CallState>,
     text: Option<Sha256>,
     reasoning: Option<Sha256>,
     finish: Option<FinishReason>,
     stream_error: Option<String>,
     malformed: Option<String>,
-}
-
-/// Which classes the events of the current chunk have.
-#[derive(Debug, Default)]
-struct Chunk {
-    reasoning: bool,
-    visible: bool,
-    call: bool,
+    /// Each event's stamp, where they are kept.
+    trace: Option<Vec<EventStamp>>,
 }
 
 impl Timeline {
-    /// For an attempt whose identity stands in `record`, which offers these tools.
-    pub fn new(record: Record, offered: Vec<String>) -> Self {
+    /// For an attempt whose identity stands in `record`, which offers these tools. `trace` keeps
+    /// the stamp of every event.
+    pub fn new(record: Record, offered: Vec<String>, trace: bool) -> Self {
         Self {
             record,
             offered,
@@ -85,7 +81,8 @@ impl Timeline {
             },
             batch: 0,
             last_token_batch: 0,
-            chunk: Chunk::default(),
+            classes: Classes::default(),
+            trace: trace.then(Vec::new),
             calls: Vec::new(),
             text: None,
             reasoning: None,
@@ -181,22 +178,22 @@ impl Timeline {
                 }
             }
             Event::Reasoning(text) => {
-                self.chunk.reasoning = true;
+                self.classes.reasoning = true;
                 self.reasoning.get_or_insert_default().update(text);
             }
             Event::Text(text) => {
-                self.chunk.visible = true;
+                self.classes.visible = true;
                 self.text.get_or_insert_default().update(text);
             }
             Event::Call { index, id, name } => {
-                self.chunk.call = true;
+                self.classes.announced = true;
                 let call = call_at(&mut self.calls, index);
                 call.id = bounded(id);
                 call.name = bounded(name);
                 call.announced = Some(self.frame.at);
             }
             Event::Arguments { index, fragment } => {
-                self.chunk.call = true;
+                self.classes.arguments = true;
                 call_at(&mut self.calls, index).push(fragment, self.frame.at);
             }
             Event::CallEnd { index } => call_at(&mut self.calls, index).close(self.frame.at),
@@ -249,19 +246,22 @@ impl Timeline {
     }
 
     fn end_of_chunk(&mut self) -> Option<u64> {
-        let Chunk {
-            reasoning,
-            visible,
-            call,
-        } = std::mem::take(&mut self.chunk);
+        let classes = std::mem::take(&mut self.classes);
         let at = self.frame.at;
+        if let Some(trace) = &mut self.trace {
+            trace.push(EventStamp {
+                at,
+                batch: self.batch,
+                classes,
+            });
+        }
         let record = &mut self.record;
         let counts = &mut record.counts;
         counts.events += 1;
-        counts.reasoning_events += u64::from(reasoning);
-        counts.visible_events += u64::from(visible);
-        counts.call_events += u64::from(call);
-        if !(reasoning || visible || call) {
+        counts.reasoning_events += u64::from(classes.reasoning);
+        counts.visible_events += u64::from(classes.visible);
+        counts.call_events += u64::from(classes.announced || classes.arguments);
+        if !classes.has_tokens() {
             return None;
         }
         counts.token_events += 1;
@@ -290,8 +290,8 @@ impl Timeline {
             }
         };
         first(&mut record.first_token, true);
-        first(&mut record.first_reasoning, reasoning);
-        first(&mut record.first_visible, visible);
+        first(&mut record.first_reasoning, classes.reasoning);
+        first(&mut record.first_visible, classes.visible);
         record.last_token = Some(at);
         gap
     }
@@ -302,7 +302,7 @@ impl Timeline {
         at: Offset,
         ending: Ending,
         error_body: Option<(String, String)>,
-    ) -> (Record, Vec<CallRecord>) {
+    ) -> (Record, Vec<CallRecord>, Option<Vec<EventStamp>>) {
         let (outcome, error) = self.judge(ending, error_body);
         let digest = |hash: Option<Sha256>| hash.map(|hash| seed::hex(&hash.finalize()[..8]));
         let mut record = self.record;
@@ -320,7 +320,7 @@ impl Timeline {
             .collect();
         record.counts.calls_valid =
             u32::try_from(calls.iter().filter(|c| c.valid_json).count()).unwrap_or(u32::MAX);
-        (record, calls)
+        (record, calls, self.trace)
     }
 
     fn judge(
@@ -420,7 +420,7 @@ mod tests {
         frames: &[(u64, bool, &[Event<'_>])],
         ending: Ending,
     ) -> (Record, Vec<CallRecord>, Vec<u64>) {
-        let mut timeline = Timeline::new(identity(), vec!["look".to_owned()]);
+        let mut timeline = Timeline::new(identity(), vec!["look".to_owned()], false);
         timeline.head(200, None, true);
         let surfaces = [Surface::Stream("/usage/cost".parse().expect("valid"))];
         let mut gaps = Vec::new();
@@ -437,7 +437,7 @@ mod tests {
                 gaps.extend(timeline.event(event, &surfaces));
             }
         }
-        let (record, calls) = timeline.finish(at, ending, None);
+        let (record, calls, _) = timeline.finish(at, ending, None);
         (record, calls, gaps)
     }
 
@@ -637,10 +637,10 @@ mod tests {
             (500, Outcome::HttpError),
             (302, Outcome::HttpError),
         ] {
-            let mut timeline = Timeline::new(identity(), Vec::new());
+            let mut timeline = Timeline::new(identity(), Vec::new(), false);
             timeline.head(status, Some("req-1"), false);
             let said = Some(("overloaded".to_owned(), "come\nback later".to_owned()));
-            let (record, _) = timeline.finish(Offset::from_nanos(1), Ending::Complete, said);
+            let (record, ..) = timeline.finish(Offset::from_nanos(1), Ending::Complete, said);
             assert_eq!(record.outcome, expected);
             assert_eq!(record.error.as_deref(), Some("overloaded: come back later"));
         }
@@ -648,7 +648,7 @@ mod tests {
 
     #[test]
     fn a_whole_body_has_no_first_token() {
-        let mut timeline = Timeline::new(identity(), Vec::new());
+        let mut timeline = Timeline::new(identity(), Vec::new(), false);
         timeline.head(200, None, false);
         timeline.frame(Frame {
             at: Offset::from_nanos(5),
@@ -659,7 +659,7 @@ mod tests {
         for event in [Event::Text("a"), STOP, Event::Terminator, Event::EndOfChunk] {
             assert_eq!(timeline.event(&event, &[]), None);
         }
-        let (record, _) = timeline.finish(Offset::from_nanos(6), Ending::Complete, None);
+        let (record, ..) = timeline.finish(Offset::from_nanos(6), Ending::Complete, None);
         assert_eq!(record.outcome, Outcome::Ok);
         assert_eq!((record.first_token, record.last_token), (None, None));
         assert_eq!(

@@ -6,6 +6,9 @@
 
 mod tools;
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 use rand::RngExt as _;
 use rand_distr::{Distribution as _, LogNormal};
 use schemars::JsonSchema;
@@ -18,7 +21,8 @@ use crate::{seed, tokens};
 pub use tools::builtin as builtin_tools;
 
 /// Common English words of two to six letters: about a token each in today's tokenizers.
-const WORDS: &str = include_str!("words.txt");
+static WORDS: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| include_str!("words.txt").split_ascii_whitespace().collect());
 
 /// What a prompt may cost besides its words: the nonce.
 const NONCE_DIGITS: usize = 32;
@@ -134,6 +138,15 @@ pub struct Given {
     pub max_output_tokens: Option<u64>,
 }
 
+/// When a request is hung up on, on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HangUp {
+    /// Once this many token-bearing events of its stream have arrived.
+    AfterEvents(u64),
+    /// This long after it was sent.
+    After(Duration),
+}
+
 /// Where the text of a prompt comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
@@ -164,6 +177,8 @@ pub struct Spec {
     pub cache: Cache,
     /// Sampling temperature; left out if `None`.
     pub temperature: Option<f64>,
+    /// Share of the sessions that are hung up on, and when; `None` for none.
+    pub hang_up: Option<(f64, HangUp)>,
 }
 
 /// One turn that is to be sent, but for where.
@@ -175,6 +190,8 @@ pub struct Turn {
     pub class: Class,
     /// Estimated input tokens.
     pub planned_input: u64,
+    /// When it is hung up on, if it is.
+    pub hang_up: Option<HangUp>,
 }
 
 /// The words that close a chat prompt: without them, a model answers in a sentence, whatever its
@@ -259,6 +276,10 @@ impl Spec {
             planned_input: estimate_input(&prompt),
             prompt,
             class,
+            hang_up: self
+                .hang_up
+                .filter(|(share, _)| happens("hang_up", *share))
+                .map(|(_, when)| when),
         }
     }
 
@@ -358,7 +379,7 @@ fn tool_tokens(tool: &Tool) -> u64 {
 
 /// `count` common words.
 fn words(count: u64, rng: &mut impl rand::Rng) -> String {
-    let list: Vec<&str> = WORDS.split_ascii_whitespace().collect();
+    let list = WORDS.as_slice();
     let mut text = String::new();
     for n in 0..count {
         if n > 0 {
@@ -391,6 +412,7 @@ mod tests {
             tool_choice: ToolChoice::Auto,
             cache: Cache::Unique,
             temperature: None,
+            hang_up: None,
         }
     }
 

@@ -15,7 +15,7 @@ use weighbridge::manifest::Manifest;
 use weighbridge::plan::Plan;
 use weighbridge::record::{FACTS_SCHEMA, Fact, FactSink, Outcome, Phase, Record};
 use weighbridge::report::{Assembly, Report};
-use weighbridge::run::{Conduct, Shared, Spend, Stop};
+use weighbridge::run::{Conduct, Meter, Pool, Shared, Spend, Stop};
 use weighbridge::scenario::Scenario;
 use weighbridge::slice::Slice;
 use weighbridge::time::{Offset, Window};
@@ -132,7 +132,7 @@ impl Ran {
                     histogram,
                     ..
                 } => assembly.add_gaps(*endpoint, histogram),
-                Fact::Second(_) => {}
+                Fact::Second(_) | Fact::Trace { .. } => {}
                 Fact::Health(row) => assembly.add_health(row),
             }
         }
@@ -171,25 +171,24 @@ pub fn conduct<F: Future<Output = bool> + Send + 'static>(
             begins: Offset::ZERO,
         };
         let budget = scenario.pricing.budget.map(|(amount, _)| amount);
-        let shared = Shared::new(
-            &plan.endpoints,
-            plan.schedule.max_in_flight,
-            plan.window(),
-            Some(Arc::new(Spend::new(Arc::new(prices.clone()), budget))),
-            Box::new(facts.clone()),
-        );
+        let spend = Spend::new(Arc::new(prices.clone()), budget);
+        let shared = Shared::new(&plan, 1, Some(Arc::new(spend)), Box::new(facts.clone()));
         let worker = Arc::new(Conduct {
+            pools: Pool::all(&plan),
+            meter: Arc::new(Meter::new(0, &plan.endpoints)),
             plan,
             transport: transport.clone(),
             clock: clock.clone(),
             shared: shared.clone(),
             surfaces: scenario.pricing.surfaces.clone(),
             timeouts: scenario.target.timeouts,
+            retries: scenario.target.retries,
+            trace: false,
             grace: scenario.grace,
             secrets: Vec::new(),
         });
         let (over, pulse_ends) = tokio::sync::oneshot::channel();
-        let pulse = tokio::spawn(worker.clone().pulse(0, pulse_ends));
+        let pulse = tokio::spawn(worker.clone().pulse(pulse_ends));
         let beside = tokio::spawn(during(shared.clone(), clock.clone()));
         worker.drive().await;
         drop(over);

@@ -1,23 +1,22 @@
-//! The load itself: preflight, worker, signals.
+//! The load itself: preflight, workers, signals.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
 
+use super::workers::Workers;
 use super::{RunError, Tick};
 use crate::billing::prices::PriceTable;
 use crate::client::http::{HttpTransport, Options};
 use crate::client::{Connects, Transport as _};
 use crate::clock::{Clock, Start};
-use crate::manifest::{ConnectTotals, Manifest};
+use crate::manifest::Manifest;
 use crate::plan::Plan;
 use crate::record::{Outcome, Record};
-use crate::run::Conduct;
 use crate::run::shared::{Shared, Stop};
-use crate::run::spend::Spend;
+use crate::run::{Conduct, Meter, Pool, Progress, Spend};
 use crate::scenario::Scenario;
 use crate::store::Queue;
 
@@ -37,6 +36,10 @@ pub(super) struct Measuring<'a> {
     pub secrets: Vec<String>,
     pub prices: Arc<PriceTable>,
     pub start: Start,
+    /// Worker threads, at least one.
+    pub workers: u32,
+    /// Whether each event's stamp is kept.
+    pub trace: bool,
     pub facts: Queue,
     /// Set when facts can no longer be written.
     pub failed: Arc<AtomicBool>,
@@ -64,13 +67,12 @@ impl Measuring<'_> {
 
         // The preflight goes before the schedule, whose times are counted from its end.
         let shared = self.shared(plan, spend.clone());
-        let preflight = Arc::new(self.worker(plan.clone(), shared.clone())(
-            clock.clone(),
-            transport.clone(),
-        ));
+        let meter = Arc::new(Meter::new(0, &plan.endpoints));
+        let preflight = self.worker(plan, &meter, &shared, &Pool::all(plan));
+        let preflight = Arc::new(preflight(clock.clone(), transport.clone()));
         for &endpoint in &plan.endpoints {
             let mut sending = std::pin::pin!(preflight.clone().preflight(endpoint));
-            let record = tokio::select! {
+            let record: Arc<Record> = tokio::select! {
                 record = &mut sending => record,
                 () = any(&mut signals) => {
                     // What was sent may be billed: it is cut, and its row is kept.
@@ -82,26 +84,40 @@ impl Measuring<'_> {
             };
             judge_preflight(&record)?;
             if record.outcome != Outcome::Ok {
-                let said = record.error.map(|e| format!(" ({e})")).unwrap_or_default();
+                let said = record.error.as_ref();
+                let said = said.map(|e| format!(" ({e})")).unwrap_or_default();
                 manifest.warnings.push(format!(
                     "the preflight request to the {endpoint} endpoint ended as {}{said}",
                     record.outcome
                 ));
             }
         }
-        let (worker, start) = self.ready_worker().await?;
+        let mut workers = Workers::ready(self.workers, self.start, &self.options).await?;
         plan.begins = clock.now() + LEAD;
         let shared = self.shared(plan, spend);
-        // A worker that is gone shows its error when it is joined.
-        let _ = start.send(Box::new(self.worker(plan.clone(), shared.clone())));
-        let connects = self
-            .watch(worker, plan, &shared, &clock, &mut signals, manifest, watch)
-            .await?;
-        let of_preflight = transport.connects();
-        manifest.connects = ConnectTotals {
-            count: connects.begun + of_preflight.begun,
-            sum_ns: connects.sum_ns + of_preflight.sum_ns,
+        let pools = Pool::all(plan);
+        let meters: Vec<Arc<Meter>> = (0..self.workers)
+            .map(|index| Arc::new(Meter::new(index, &plan.endpoints)))
+            .collect();
+        workers.begin(|index| {
+            let meter = meters[index as usize].clone();
+            Box::new(self.worker(plan, &meter, &shared, &pools))
+        });
+        let load = Load {
+            plan,
+            shared: &shared,
+            clock: &clock,
+            meters: &meters,
         };
+        let mut connects = self
+            .watch(workers, &load, &mut signals, manifest, watch)
+            .await?;
+        connects.push(transport.connects());
+        for connects in connects {
+            manifest.connects.count += connects.begun;
+            manifest.connects.sum_ns += connects.sum_ns;
+            manifest.connects.max_ns = manifest.connects.max_ns.max(Some(connects.max_ns));
+        }
         manifest.windows = shared.windows(clock.now());
         manifest.planned = shared.planned();
         manifest.warnings.extend(shared.warnings());
@@ -116,23 +132,29 @@ impl Measuring<'_> {
     }
 
     fn shared(&self, plan: &Plan, spend: Arc<Spend>) -> Arc<Shared> {
-        Shared::new(
-            &plan.endpoints,
-            plan.schedule.max_in_flight,
-            plan.window(),
-            Some(spend),
-            Box::new(self.facts.clone()),
-        )
+        let facts = Box::new(self.facts.clone());
+        Shared::new(plan, self.workers, Some(spend), facts)
     }
 
     /// Makes a worker once its thread has a clock and a transport of its own.
     fn worker(
         &self,
-        plan: Plan,
-        shared: Arc<Shared>,
+        plan: &Plan,
+        meter: &Arc<Meter>,
+        shared: &Arc<Shared>,
+        pools: &Arc<[Pool]>,
     ) -> impl FnOnce(Clock, HttpTransport) -> Conduct<HttpTransport> + Send + use<> {
+        let part = u64::from(meter.worker());
+        let slice = plan.slice.part(part, u64::from(self.workers));
+        let plan = Plan {
+            slice: slice.expect("an index below their number"),
+            ..plan.clone()
+        };
+        let (shared, pools, meter) = (shared.clone(), pools.clone(), meter.clone());
         let surfaces = self.scenario.pricing.surfaces.clone();
         let timeouts = self.scenario.target.timeouts;
+        let retries = self.scenario.target.retries;
+        let trace = self.trace;
         let grace = self.scenario.grace;
         let secrets = self.secrets.clone();
         move |clock, transport| Conduct {
@@ -140,56 +162,47 @@ impl Measuring<'_> {
             transport,
             clock,
             shared,
+            pools,
+            meter,
             surfaces,
             timeouts,
+            retries,
+            trace,
             grace,
             secrets,
         }
     }
 
-    /// Starts a worker's thread and waits until its runtime, clock and client are there, so that
-    /// the first request is as much on time as any other.
-    async fn ready_worker(&self) -> Result<(Worker, oneshot::Sender<MakeConduct>), RunError> {
-        let (ready, is_ready) = oneshot::channel();
-        let (start, begin) = oneshot::channel();
-        let (over, ended) = oneshot::channel();
-        let (since, options) = (self.start, self.options.clone());
-        let thread = std::thread::Builder::new()
-            .name("worker-0".to_owned())
-            .spawn(move || {
-                let result = worker_thread(since, &options, ready, begin);
-                // The main thread waits for this.
-                let _ = over.send(());
-                result
-            })?;
-        // If it could not get ready, `ended` says so next.
-        let _ = is_ready.await;
-        Ok((Worker { thread, ended }, start))
-    }
-
-    /// Watches the worker to its end.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the loop that holds everything together"
-    )]
+    /// Watches the workers to their end. Returns the connections that each made.
     async fn watch(
         &self,
-        mut worker: Worker,
-        plan: &Plan,
-        shared: &Arc<Shared>,
-        clock: &Clock,
+        mut workers: Workers,
+        load: &Load<'_>,
         signals: &mut [Signal; 2],
         manifest: &mut Manifest,
         watch: &mut dyn FnMut(&Tick<'_>),
-    ) -> Result<Connects, RunError> {
+    ) -> Result<Vec<Connects>, RunError> {
+        let Load {
+            plan,
+            shared,
+            clock,
+            meters,
+        } = *load;
         let forecast = plan.forecast();
         let planned = forecast
             .measured_sessions
             .map(|n| n * plan.endpoints.len() as u64);
         let mut ticks = tokio::time::interval(TICK);
-        loop {
+        let mut worked = Vec::new();
+        while worked.len() < workers.count() {
             tokio::select! {
-                _ = &mut worker.ended => break,
+                result = workers.next() => {
+                    // The others would do less than was planned.
+                    if result.is_err() {
+                        shared.stop(Stop::Everything);
+                    }
+                    worked.push(result);
+                }
                 () = any(signals) => {
                     manifest.interrupted = true;
                     for &endpoint in &plan.endpoints {
@@ -206,56 +219,32 @@ impl Measuring<'_> {
                     }
                 }
             }
-            // A copy: a slow terminal must not hold up the workers.
-            let progress = shared.progress().clone();
+            // Copies: a slow terminal must not hold up the workers.
+            let mut progress = Progress::default();
+            for meter in meters {
+                progress.merge(&meter.progress());
+            }
             watch(&Tick {
                 elapsed: Duration::from_nanos(clock.now().nanos_since(plan.begins)),
                 in_flight: shared.in_flight(),
                 planned,
                 duration: forecast.duration,
                 progress: &progress,
+                spent: shared.spend.as_ref().and_then(|spend| spend.spent()),
                 stopping: shared.stopped() > Stop::No,
             });
         }
-        worker.thread.join().expect("a worker does not panic")
+        workers.join();
+        worked.into_iter().collect()
     }
 }
 
-/// Makes the conduct of a worker from its thread's clock and transport.
-type MakeConduct = Box<dyn FnOnce(Clock, HttpTransport) -> Conduct<HttpTransport> + Send>;
-
-/// A worker's thread.
-struct Worker {
-    thread: std::thread::JoinHandle<Result<Connects, RunError>>,
-    ended: oneshot::Receiver<()>,
-}
-
-/// A worker: a runtime of one thread, a client and a clock of its own.
-fn worker_thread(
-    since: Start,
-    options: &Options,
-    ready: oneshot::Sender<()>,
-    begin: oneshot::Receiver<MakeConduct>,
-) -> Result<Connects, RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let transport = HttpTransport::new(options)?;
-        let clock = Clock::live(since)?;
-        let _ = ready.send(());
-        // Without a word to begin there is no load.
-        let Ok(make) = begin.await else {
-            return Ok(Connects::default());
-        };
-        let worker = Arc::new(make(clock, transport.clone()));
-        let (over, pulse_ends) = oneshot::channel();
-        let pulse = tokio::spawn(worker.clone().pulse(0, pulse_ends));
-        worker.drive().await;
-        drop(over);
-        pulse.await.expect("the pulse does not panic");
-        Ok(transport.connects())
-    })
+/// A load that goes on.
+struct Load<'a> {
+    plan: &'a Plan,
+    shared: &'a Shared,
+    clock: &'a Clock,
+    meters: &'a [Arc<Meter>],
 }
 
 /// Waits for any of the signals.

@@ -6,21 +6,23 @@
 
 mod measure;
 mod truth;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::progress::Progress;
 use http::{HeaderMap, HeaderValue};
 
+use super::progress::Progress;
 use crate::client::http::{
     ClientError, Credentials, HttpTransport, Options, certificates, ensure_descriptors,
 };
 use crate::clock::Start;
 use crate::endpoint::Endpoint;
 use crate::manifest::{ConnectTotals, Environment, Manifest};
+use crate::money::Money;
 use crate::offline::OfflineUpstream;
 use crate::plan::Plan;
 use crate::protocol;
@@ -103,13 +105,27 @@ pub struct Tick<'a> {
     pub duration: Option<Duration>,
     /// The numbers so far.
     pub progress: &'a Progress,
+    /// What the run has cost so far by the price table; `None` where it is not known.
+    pub spent: Option<Money>,
     /// Whether the run has been told to stop.
     pub stopping: bool,
+}
+
+/// How a run is done, whatever it does: the same plan comes of any of these.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// Worker threads, at least one; by default one a core, and one less where the upstream needs
+    /// a core too.
+    pub workers: Option<u32>,
+    /// Whether each event's stamp is kept, in `trace.csv`.
+    pub trace: bool,
 }
 
 /// A run that can begin: its key is there, its plan is not empty, its sockets are allowed.
 pub struct Ready<'a> {
     inputs: &'a Inputs,
+    workers: u32,
+    trace: bool,
     plan: Plan,
     secrets: Secrets,
     in_flight_max: u64,
@@ -132,7 +148,7 @@ pub fn plan(inputs: &Inputs) -> Plan {
 
 impl<'a> Ready<'a> {
     /// Checks what can be checked without a request or a file.
-    pub fn new(inputs: &'a Inputs) -> Result<Self, RunError> {
+    pub fn new(inputs: &'a Inputs, how: How) -> Result<Self, RunError> {
         let secrets = Secrets::read(&inputs.scenario)?;
         if let Some(pem) = &inputs.ca_pem {
             certificates(pem)?;
@@ -153,6 +169,8 @@ impl<'a> Ready<'a> {
         ensure_descriptors(forecast.in_flight_max * ends + DESCRIPTORS_BESIDE)?;
         Ok(Self {
             inputs,
+            workers: workers(how.workers, inputs.scenario.target.origin.is_none(), &plan),
+            trace: how.trace,
             plan,
             secrets,
             in_flight_max: forecast.in_flight_max,
@@ -168,6 +186,8 @@ impl<'a> Ready<'a> {
     ) -> Result<Manifest, RunError> {
         let Self {
             inputs,
+            workers,
+            trace,
             mut plan,
             secrets,
             in_flight_max,
@@ -176,7 +196,7 @@ impl<'a> Ready<'a> {
         let prices = Arc::new(inputs.prices.clone());
         let scenario_text = folder.write_inputs(inputs)?;
         let start = Start::now();
-        let writer = folder.start_writer(SystemTime::from(start.utc()))?;
+        let writer = folder.start_writer(SystemTime::from(start.utc()), trace)?;
         let upstream = match scenario.target.origin {
             Some(_) => None,
             None => Some(OfflineUpstream::start(
@@ -207,6 +227,7 @@ impl<'a> Ready<'a> {
         };
         let truth = truth::source(inputs, upstream.as_ref());
         let mut manifest = manifest(inputs, &plan, start, &scenario_text);
+        manifest.workers = workers;
         manifest.truth = truth.as_ref().map(|(name, _)| name.clone());
         folder.write_manifest(&manifest)?;
 
@@ -220,6 +241,8 @@ impl<'a> Ready<'a> {
             secrets: secrets.values,
             prices,
             start,
+            workers,
+            trace,
             facts: writer.queue(),
             failed: writer.failed(),
         };
@@ -243,6 +266,21 @@ impl<'a> Ready<'a> {
         noted?;
         Ok(manifest)
     }
+}
+
+/// How many worker threads `plan` is done by. A closed loop has work for no more than its users.
+fn workers(asked: Option<u32>, embedded: bool, plan: &Plan) -> u32 {
+    let workers = asked.unwrap_or_else(|| cpus() - u32::from(embedded));
+    let useful = match plan.schedule.arrivals {
+        Arrivals::Closed { concurrency } => concurrency,
+        Arrivals::Constant { .. } | Arrivals::Poisson { .. } => u32::MAX,
+    };
+    workers.clamp(1, useful)
+}
+
+/// Processors that this process may use.
+fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
 /// Under a budget, each model needs a price on the day of the run.
@@ -340,8 +378,7 @@ fn manifest(inputs: &Inputs, plan: &Plan, start: Start, scenario_text: &str) -> 
         warnings: Vec::new(),
         environment: Environment {
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-            cpus: std::thread::available_parallelism()
-                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+            cpus: cpus(),
             precise_timer: true,
         },
         connects: ConnectTotals::default(),
