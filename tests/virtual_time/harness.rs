@@ -146,6 +146,16 @@ pub fn conduct<F: Future<Output = bool> + Send + 'static>(
     transport: &Scripted,
     during: impl FnOnce(Arc<Shared>, Clock) -> F,
 ) -> Ran {
+    conduct_by(1, overrides, transport, during)
+}
+
+/// The same by this many workers.
+pub fn conduct_by<F: Future<Output = bool> + Send + 'static>(
+    workers: u32,
+    overrides: &[(&str, &str)],
+    transport: &Scripted,
+    during: impl FnOnce(Arc<Shared>, Clock) -> F,
+) -> Ran {
     let overrides: Vec<(String, String)> = overrides
         .iter()
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
@@ -172,27 +182,43 @@ pub fn conduct<F: Future<Output = bool> + Send + 'static>(
         };
         let budget = scenario.pricing.budget.map(|(amount, _)| amount);
         let spend = Spend::new(Arc::new(prices.clone()), budget);
-        let shared = Shared::new(&plan, 1, Some(Arc::new(spend)), Box::new(facts.clone()));
-        let worker = Arc::new(Conduct {
-            pools: Pool::all(&plan),
-            meter: Arc::new(Meter::new(0, &plan.endpoints)),
-            plan,
-            transport: transport.clone(),
-            clock: clock.clone(),
-            shared: shared.clone(),
-            surfaces: scenario.pricing.surfaces.clone(),
-            timeouts: scenario.target.timeouts,
-            retries: scenario.target.retries,
-            trace: false,
-            grace: scenario.grace,
-            secrets: Vec::new(),
-        });
-        let (over, pulse_ends) = tokio::sync::oneshot::channel();
-        let pulse = tokio::spawn(worker.clone().pulse(pulse_ends));
+        let shared = Shared::new(
+            &plan,
+            workers,
+            Some(Arc::new(spend)),
+            Box::new(facts.clone()),
+        );
+        let pools = Pool::all(&plan);
+        let mut working = tokio::task::JoinSet::new();
+        for index in 0..workers {
+            let slice = Slice::new(u64::from(index), u64::from(workers)).expect("below");
+            let worker = Arc::new(Conduct {
+                pools: pools.clone(),
+                meter: Arc::new(Meter::new(index, &plan.endpoints)),
+                plan: Plan {
+                    slice,
+                    ..plan.clone()
+                },
+                transport: transport.clone(),
+                clock: clock.clone(),
+                shared: shared.clone(),
+                surfaces: scenario.pricing.surfaces.clone(),
+                timeouts: scenario.target.timeouts,
+                retries: scenario.target.retries,
+                trace: true,
+                grace: scenario.grace,
+                secrets: Vec::new(),
+            });
+            working.spawn(async move {
+                let (over, pulse_ends) = tokio::sync::oneshot::channel();
+                let pulse = tokio::spawn(worker.clone().pulse(pulse_ends));
+                worker.drive().await;
+                drop(over);
+                pulse.await.expect("the pulse ends");
+            });
+        }
         let beside = tokio::spawn(during(shared.clone(), clock.clone()));
-        worker.drive().await;
-        drop(over);
-        pulse.await.expect("the pulse ends");
+        working.join_all().await;
         let interrupted = beside.await.expect("what runs beside ends");
         let spent = shared.spend.as_ref().and_then(|spend| spend.spent());
         (
@@ -225,6 +251,11 @@ pub fn conduct<F: Future<Output = bool> + Send + 'static>(
 /// A run with nothing beside it.
 pub fn run(overrides: &[(&str, &str)], transport: &Scripted) -> Ran {
     conduct(overrides, transport, |_, _| async { false })
+}
+
+/// The same by this many workers.
+pub fn run_by(workers: u32, overrides: &[(&str, &str)], transport: &Scripted) -> Ran {
+    conduct_by(workers, overrides, transport, |_, _| async { false })
 }
 
 /// Stops the run at these moments, as signals do.

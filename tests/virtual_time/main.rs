@@ -2,9 +2,11 @@
 
 #![expect(clippy::float_cmp, reason = "virtual time is exact")]
 
+mod attempts;
 mod conduct;
 mod exit_codes;
 mod harness;
 mod outcomes;
 mod reports;
 mod truth;
+mod workers;
