@@ -270,3 +270,77 @@ fn one_endpoint_that_is_down_does_not_hide_the_other() {
     assert_eq!(requests["failed"], 3);
     assert_eq!(requests["errors"]["500"], 3, "also where the body is empty");
 }
+
+#[test]
+fn each_retry_is_a_row_of_one_request() {
+    let mut config = failing(FaultKind::Status, 503);
+    // A quarter of the attempts fails, so nearly all requests succeed within four.
+    config.fault.as_mut().expect("planted").share = 0.25;
+    let upstream = Upstream::start(config);
+    let sandbox = Sandbox::new();
+    sandbox.weighbridge([
+        "run",
+        "live.toml",
+        "--target",
+        &upstream.origin,
+        "--out",
+        "out",
+        "--set",
+        "target.retries={ attempts = 4, wait = \"1ms\" }",
+        "--set",
+        "load.count=40",
+        "--set",
+        "gates=[]",
+    ]);
+    let folder = sandbox.path("out");
+    let all = measured(&folder);
+    let again: Vec<_> = all.iter().filter(|row| row["attempt"] != "0").collect();
+    assert!(!again.is_empty());
+    for row in &all {
+        // Whoever was tried again was refused, and is followed by an attempt of the same request.
+        let next = all.iter().find(|other| {
+            other["trace_id"] == row["trace_id"]
+                && other["attempt"].parse::<u32>().ok()
+                    == row["attempt"].parse::<u32>().ok().map(|n| n + 1)
+        });
+        assert_eq!(row["last"] == "false", next.is_some(), "{row:?}");
+        if next.is_some() {
+            assert_eq!(row["outcome"], "http_error");
+        }
+    }
+    let sent = upstream.stats().requests;
+    let preflights = rows(&folder.join("requests.csv")).len() - all.len();
+    assert_eq!(sent, (all.len() + preflights) as u64);
+}
+
+#[test]
+fn hanging_up_is_told_from_failing() {
+    let upstream = Upstream::start(quick());
+    let sandbox = Sandbox::new();
+    sandbox
+        .weighbridge([
+            "run",
+            "live.toml",
+            "--target",
+            &upstream.origin,
+            "--out",
+            "out",
+            "--set",
+            "workload.hang_up={ share = 0.5, after_events = 2 }",
+            "--set",
+            "workload.output_tokens={ fixed = 30 }",
+            "--set",
+            "load.count=20",
+            "--set",
+            "gates=[\"error_rate == 0%\"]",
+        ])
+        .exits(0);
+    let report = add_up(&sandbox.path("out"));
+    for name in ENDPOINTS {
+        let requests = &report["endpoints"][name]["requests"];
+        let cancelled = requests["cancelled"].as_u64().expect("a count");
+        assert!((1..20).contains(&cancelled), "{requests}");
+        assert_eq!(requests["failed"], 0);
+        assert_eq!(requests["ok"], 20 - cancelled);
+    }
+}

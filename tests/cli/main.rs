@@ -20,6 +20,8 @@ mod run;
 mod schemas;
 // The key is nowhere but on the wire.
 mod secrets;
+// How a run is done, whatever it does: `--workers`, `--trace`.
+mod workers;
 // HTTPS, and a certificate authority of the user's own.
 mod tls;
 
