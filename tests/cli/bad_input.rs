@@ -141,6 +141,29 @@ fn a_bad_duration() {
 }
 
 #[test]
+fn retries_and_hang_ups_that_make_no_sense() {
+    refused(&["target.retries={ attempts = 1 }"]).says(&[
+        "target.retries.attempts: counts the first attempt too",
+        "at least 2",
+    ]);
+    refused(&["target.retries={ wait = \"1m\", wait_max = \"5s\" }"])
+        .says(&["target.retries.wait: is longer than `target.retries.wait_max`"]);
+    for neither_nor in [
+        "{ share = 0.1 }",
+        "{ share = 0.1, after_events = 3, after = \"1s\" }",
+    ] {
+        refused(&[&format!("workload.hang_up={neither_nor}")])
+            .says(&["workload.hang_up: needs one of `after_events` and `after`"]);
+    }
+    refused(&["workload.hang_up={ share = 0.1, after_events = 0 }"]).says(&[
+        "workload.hang_up.after_events: must be at least 1",
+        "use `after`",
+    ]);
+    refused(&["workload.hang_up={ share = 1.5, after = \"1s\" }"])
+        .says(&["workload.hang_up.share: is a share from 0 to 1, not 1.5"]);
+}
+
+#[test]
 fn several_problems_are_all_shown_with_their_lines() {
     let sandbox = Sandbox::new();
     let (text, line) = with_line("count = 3", "count = 0\ngrace = \"soon\"");
