@@ -141,14 +141,16 @@ impl Plan {
     /// What the run will do, for people and for checks before it starts.
     pub fn forecast(&self) -> Forecast {
         let sessions = |part| self.schedule.sessions(part, self.seed);
-        let in_flight = match self.schedule.arrivals {
-            schedule::Arrivals::Closed { concurrency } => concurrency,
-            _ => self.schedule.max_in_flight,
+        let in_flight = match &self.schedule.arrivals {
+            schedule::Arrivals::Closed(users) => users.concurrency,
+            schedule::Arrivals::Open { .. } | schedule::Arrivals::Replay(_) => {
+                self.schedule.max_in_flight
+            }
         };
         Forecast {
             warmup_sessions: sessions(Part::Warmup),
             measured_sessions: sessions(Part::Measured),
-            duration: self.schedule.duration.map(|d| d + self.schedule.warmup),
+            duration: self.schedule.length().map(|d| d + self.schedule.warmup),
             in_flight_max: u64::from(in_flight) * self.endpoints.len() as u64,
             input_tokens_mean: self.workload.input_mean(),
             output_tokens_mean: self.workload.output_mean(),
@@ -191,7 +193,10 @@ mod tests {
             seed: 1,
             endpoints: Endpoint::ALL.to_vec(),
             schedule: schedule::Spec {
-                arrivals: schedule::Arrivals::Constant { rate: 10.0 },
+                arrivals: schedule::Arrivals::Open {
+                    process: schedule::Process::Constant,
+                    profile: schedule::Profile::Flat { rate: 10.0 },
+                },
                 warmup: Duration::from_secs(1),
                 count: Some(20),
                 duration: None,

@@ -14,7 +14,7 @@ mod spend;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::billing::budget::{Exhausted, Reservation};
 use crate::client::Transport;
@@ -24,7 +24,7 @@ use crate::money::Money;
 use crate::plan::{Plan, Planned};
 use crate::record::Record;
 use crate::scenario::Timeouts;
-use crate::schedule::{Arrivals, Part, Tickets};
+use crate::schedule::{Arrivals, Part, Tickets, Users};
 use crate::surface::Surface;
 use crate::time::Offset;
 
@@ -83,13 +83,11 @@ impl<T: Transport> Conduct<T> {
         let last_started = Arc::new(Notify::new());
         let sending = async {
             self.clock.sleep_until(self.plan.begins).await;
-            match self.plan.schedule.arrivals {
-                Arrivals::Closed { concurrency } => {
-                    self.clone()
-                        .closed_loop(concurrency, alive, &last_started)
-                        .await;
+            match &self.plan.schedule.arrivals {
+                Arrivals::Closed(users) => {
+                    self.clone().closed_loop(*users, alive, &last_started).await;
                 }
-                Arrivals::Constant { .. } | Arrivals::Poisson { .. } => {
+                Arrivals::Open { .. } | Arrivals::Replay(_) => {
                     self.clone().open_loop(alive).await;
                     last_started.notify_one();
                 }
@@ -203,13 +201,9 @@ impl<T: Transport> Conduct<T> {
         self.shared.stop(Stop::Arrivals);
     }
 
-    /// Each endpoint has its own users; each user starts its next session when the last one ended.
-    async fn closed_loop(
-        self: Arc<Self>,
-        concurrency: u32,
-        alive: Alive,
-        last_started: &Arc<Notify>,
-    ) {
+    /// Each endpoint has its own users; each user starts its next session when the last one was
+    /// answered and its think time is over.
+    async fn closed_loop(self: Arc<Self>, config: Users, alive: Alive, last_started: &Arc<Notify>) {
         let mut users = tokio::task::JoinSet::new();
         let pools: Vec<Arc<Pool>> = self
             .plan
@@ -221,20 +215,25 @@ impl<T: Transport> Conduct<T> {
                 Arc::new(Pool {
                     endpoint,
                     tickets: Mutex::new(tickets),
+                    emptied: watch::Sender::new(false),
                 })
             })
             .collect();
         let open = Arc::new(AtomicUsize::new(pools.len()));
-        let mine = self.plan.slice.count(u64::from(concurrency));
+        let mine = self.plan.slice.count(u64::from(config.concurrency));
         for pool in &pools {
-            for _ in 0..mine {
+            for number in (0..mine).map(|n| self.plan.slice.session(n)) {
+                let begins = self.plan.begins + config.begins(number).since_start();
                 let (open, last_started) = (open.clone(), last_started.clone());
                 let emptied = move || {
                     if open.fetch_sub(1, Ordering::Relaxed) == 1 {
                         last_started.notify_one();
                     }
                 };
-                users.spawn(self.clone().user(pool.clone(), alive.clone(), emptied));
+                let user = self
+                    .clone()
+                    .user(config, begins, pool.clone(), alive.clone(), emptied);
+                users.spawn(user);
             }
         }
         drop(alive);
@@ -243,15 +242,24 @@ impl<T: Transport> Conduct<T> {
         }
     }
 
-    /// `emptied` is called by the one user that takes the last session of its pool.
-    async fn user(self: Arc<Self>, pool: Arc<Pool>, alive: Alive, emptied: impl Fn() + Send) {
+    /// A user that starts its first session at `free`. `emptied` is called by the one user that
+    /// takes the last session of its pool.
+    async fn user(
+        self: Arc<Self>,
+        config: Users,
+        mut free: Offset,
+        pool: Arc<Pool>,
+        alive: Alive,
+        emptied: impl Fn() + Send,
+    ) {
         let mut measured = false;
-        while self.shared.stopped() == Stop::No {
+        while self.goes_on_at(free, &pool).await {
             let since_begin = Offset::from_nanos(self.clock.now().nanos_since(self.plan.begins));
             let Some((part, session, last)) = pool.take(since_begin) else {
                 break;
             };
             if last {
+                pool.emptied.send_replace(true);
                 emptied();
             }
             measured |= part == Part::Measured;
@@ -267,21 +275,50 @@ impl<T: Transport> Conduct<T> {
             };
             self.clone().start(turn, reservation, alive.clone(), go_on);
             // An error is a task that panicked: its missing row makes the run incomplete.
-            if answer.await == Ok(Reached::Nobody) {
-                // Nobody is there to be loaded: without a pause, users would spin.
-                let pause = self
-                    .clock
-                    .coarse_sleep_until(self.clock.now() + REFUSED_PAUSE);
-                tokio::select! {
-                    () = pause => {}
-                    () = self.shared.until(Stop::Arrivals) => {}
-                }
-            }
+            let answer = answer.await;
+            let think = config.think(part, self.plan.seed, session);
+            free = self.clock.now()
+                + match answer {
+                    // Nobody is there to be loaded: without a pause, users would spin.
+                    Ok(Reached::Nobody) => think.max(REFUSED_PAUSE),
+                    _ => think,
+                };
         }
-        // The first user that worked and finds nothing more to start ends the window: from here on
-        // there are fewer users than the scenario says.
+        // The first user that worked and finds nothing more to start ends the window: from the
+        // moment it would have started on, there are fewer users than the scenario says.
         if measured {
-            self.shared.end_window(pool.endpoint, self.clock.now());
+            let now = self.clock.now();
+            let end = match self.shared.stopped() {
+                Stop::No => free.max(now),
+                Stop::Arrivals | Stop::Everything => now,
+            };
+            self.shared.end_window(pool.endpoint, end);
+        }
+    }
+
+    /// A user waits until `free`. Whether there may be a session for it then: it does not wait for
+    /// a moment when the load is over, nor when the run is stopped or nothing is left to start.
+    async fn goes_on_at(&self, free: Offset, pool: &Pool) -> bool {
+        if self.shared.stopped() > Stop::No {
+            return false;
+        }
+        if free <= self.clock.now() {
+            return true;
+        }
+        if self
+            .plan
+            .ends(Part::Measured)
+            .is_some_and(|end| free >= end)
+        {
+            return false;
+        }
+        let mut emptied = pool.emptied.subscribe();
+        tokio::select! {
+            biased;
+            () = self.shared.until(Stop::Arrivals) => false,
+            // The sender lives as long as the pool.
+            _ = emptied.wait_for(|emptied| *emptied) => false,
+            () = self.clock.sleep_until(free) => true,
         }
     }
 
@@ -337,6 +374,8 @@ fn is_hopeless(exhausted: &Exhausted) -> bool {
 struct Pool {
     endpoint: Endpoint,
     tickets: Mutex<[(Part, Tickets); 2]>,
+    /// Whether the last session is taken: nobody needs to wait any longer.
+    emptied: watch::Sender<bool>,
 }
 
 impl Pool {

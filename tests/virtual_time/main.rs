@@ -5,6 +5,7 @@
 mod conduct;
 mod exit_codes;
 mod harness;
+mod loads;
 mod outcomes;
 mod reports;
 mod truth;

@@ -26,7 +26,7 @@ use crate::plan::Plan;
 use crate::protocol;
 use crate::record::FACTS_SCHEMA;
 use crate::scenario::{HttpVersion, Scenario};
-use crate::schedule::Arrivals;
+use crate::schedule::{Arrivals, Process, Profile, Replay, ThinkTime, Users};
 use crate::seed;
 use crate::slice::Slice;
 use crate::store::{Inputs, RunFolder, StoreError};
@@ -86,7 +86,9 @@ pub enum RunError {
     #[error("the system refuses what a run needs: {0}")]
     System(#[from] std::io::Error),
     /// The arrivals hold no session.
-    #[error("the plan holds no session: raise `load.rate`, `load.duration` or `load.count`")]
+    #[error(
+        "the plan holds no session: raise `load.rate`, `load.duration` or `load.count`, or shorten `load.warmup` if it is longer than a replay"
+    )]
     NothingPlanned,
 }
 
@@ -122,7 +124,7 @@ pub fn plan(inputs: &Inputs) -> Plan {
         run_id: random_id(),
         seed: scenario.seed,
         endpoints: scenario.target.endpoints.clone(),
-        schedule: scenario.load.clone(),
+        schedule: scenario.load.spec(inputs.replay.clone()),
         workload: scenario.workload.spec(inputs.given.clone()),
         dialect: scenario.target.dialect.clone(),
         slice: Slice::WHOLE,
@@ -357,10 +359,17 @@ fn random_id() -> String {
 /// The load in words.
 pub fn describe(plan: &Plan) -> String {
     let spec = &plan.schedule;
-    let arrivals = match spec.arrivals {
-        Arrivals::Closed { concurrency } => format!("closed loop, {concurrency} users"),
-        Arrivals::Constant { rate } => format!("open loop, constant {rate}/s"),
-        Arrivals::Poisson { rate } => format!("open loop, Poisson {rate}/s"),
+    let arrivals = match &spec.arrivals {
+        Arrivals::Closed(users) => format!("closed loop, {}", users_in_words(users)),
+        Arrivals::Open { process, profile } => {
+            let process = match process {
+                Process::Constant => "constant".to_owned(),
+                Process::Poisson => "Poisson".to_owned(),
+                Process::Gamma(burstiness) => format!("gamma ({})", burstiness.shape()),
+            };
+            format!("open loop, {process} {}", profile_in_words(profile))
+        }
+        Arrivals::Replay(replay) => format!("open loop, {}", replay_in_words(replay)),
     };
     let count = spec.count.map(|n| format!(", {n} requests"));
     let duration = spec
@@ -376,4 +385,49 @@ pub fn describe(plan: &Plan) -> String {
         count.unwrap_or_default(),
         duration.unwrap_or_default()
     )
+}
+
+fn users_in_words(users: &Users) -> String {
+    let time = humantime::format_duration;
+    let think_time = match users.think_time {
+        ThinkTime::Fixed(Duration::ZERO) => String::new(),
+        ThinkTime::Fixed(fixed) => format!(" who think for {}", time(fixed)),
+        ThinkTime::Uniform { min, max } => {
+            format!(" who think for {} to {}", time(min), time(max))
+        }
+        ThinkTime::Exponential { mean } => format!(" who think for {} on average", time(mean)),
+        ThinkTime::Lognormal { median, .. } => {
+            format!(" who think for {} at the median", time(median))
+        }
+    };
+    let stagger = if users.stagger.is_zero() {
+        String::new()
+    } else {
+        format!(" and begin within {}", time(users.stagger))
+    };
+    format!("{} users{think_time}{stagger}", users.concurrency)
+}
+
+fn profile_in_words(profile: &Profile) -> String {
+    match profile {
+        Profile::Flat { rate } => format!("{rate}/s"),
+        Profile::Staged(stages) => {
+            let ends = || stages.iter().flat_map(|stage| [stage.from, stage.to]);
+            let low = ends().fold(f64::INFINITY, f64::min);
+            let high = ends().fold(0.0, f64::max);
+            match stages.iter().count() {
+                1 => format!("{} to {}/s", stages.first(), stages.last()),
+                n => format!("{low} to {high}/s in {n} stages"),
+            }
+        }
+    }
+}
+
+fn replay_in_words(replay: &Replay) -> String {
+    let arrivals = replay.len();
+    let speed = match replay.speed() {
+        1.0 => String::new(),
+        speed => format!(" at {speed} times its speed"),
+    };
+    format!("replay of {arrivals} due times{speed}")
 }
