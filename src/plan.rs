@@ -10,7 +10,7 @@ use rand::RngExt as _;
 use crate::endpoint::Endpoint;
 use crate::protocol::{self, Encoded};
 use crate::record::{Phase, Record};
-use crate::schedule::{self, Part};
+use crate::schedule::{self, Part, Users};
 use crate::seed;
 use crate::slice::Slice;
 use crate::time::Offset;
@@ -77,6 +77,14 @@ impl Plan {
             self.ends(Part::Measured)
         };
         (self.begins(Part::Measured), end)
+    }
+
+    /// When user `number` of a closed loop may start a session, from `from` on; `None` if never
+    /// again. Both are on the run's clock.
+    pub fn at_work(&self, users: &Users, number: u64, from: Offset) -> Option<Offset> {
+        let from = Offset::from_nanos(from.nanos_since(self.begins));
+        let at = users.at_work(number, from, self.schedule.begins(Part::Measured))?;
+        Some(self.begins + at.since_start())
     }
 
     /// The arrivals of an open loop's `part` in this slice, on the run's clock.

@@ -85,7 +85,7 @@ impl<T: Transport> Conduct<T> {
             self.clock.sleep_until(self.plan.begins).await;
             match &self.plan.schedule.arrivals {
                 Arrivals::Closed(users) => {
-                    self.clone().closed_loop(*users, alive, &last_started).await;
+                    self.clone().closed_loop(users, alive, &last_started).await;
                 }
                 Arrivals::Open { .. } | Arrivals::Replay(_) => {
                     self.clone().open_loop(alive).await;
@@ -203,7 +203,12 @@ impl<T: Transport> Conduct<T> {
 
     /// Each endpoint has its own users; each user starts its next session when the last one was
     /// answered and its think time is over.
-    async fn closed_loop(self: Arc<Self>, config: Users, alive: Alive, last_started: &Arc<Notify>) {
+    async fn closed_loop(
+        self: Arc<Self>,
+        config: &Users,
+        alive: Alive,
+        last_started: &Arc<Notify>,
+    ) {
         let mut users = tokio::task::JoinSet::new();
         let pools: Vec<Arc<Pool>> = self
             .plan
@@ -223,16 +228,15 @@ impl<T: Transport> Conduct<T> {
         let mine = self.plan.slice.count(u64::from(config.concurrency));
         for pool in &pools {
             for number in (0..mine).map(|n| self.plan.slice.session(n)) {
-                let begins = self.plan.begins + config.begins(number).since_start();
                 let (open, last_started) = (open.clone(), last_started.clone());
                 let emptied = move || {
                     if open.fetch_sub(1, Ordering::Relaxed) == 1 {
                         last_started.notify_one();
                     }
                 };
-                let user = self
-                    .clone()
-                    .user(config, begins, pool.clone(), alive.clone(), emptied);
+                let user =
+                    self.clone()
+                        .user(config.clone(), number, pool.clone(), alive.clone(), emptied);
                 users.spawn(user);
             }
         }
@@ -242,18 +246,22 @@ impl<T: Transport> Conduct<T> {
         }
     }
 
-    /// A user that starts its first session at `free`. `emptied` is called by the one user that
-    /// takes the last session of its pool.
+    /// User `number` of the whole load. `emptied` is called by the one user that takes the last
+    /// session of its pool.
     async fn user(
         self: Arc<Self>,
         config: Users,
-        mut free: Offset,
+        number: u64,
         pool: Arc<Pool>,
         alive: Alive,
         emptied: impl Fn() + Send,
     ) {
         let mut measured = false;
-        while self.goes_on_at(free, &pool).await {
+        // When it starts its next session; `None` once it has left for good.
+        let mut next = self.plan.at_work(&config, number, self.plan.begins);
+        while let Some(at) = next
+            && self.goes_on_at(at, &pool).await
+        {
             let since_begin = Offset::from_nanos(self.clock.now().nanos_since(self.plan.begins));
             let Some((part, session, last)) = pool.take(since_begin) else {
                 break;
@@ -277,39 +285,36 @@ impl<T: Transport> Conduct<T> {
             // An error is a task that panicked: its missing row makes the run incomplete.
             let answer = answer.await;
             let think = config.think(part, self.plan.seed, session);
-            free = self.clock.now()
+            let free = self.clock.now()
                 + match answer {
                     // Nobody is there to be loaded: without a pause, users would spin.
                     Ok(Reached::Nobody) => think.max(REFUSED_PAUSE),
                     _ => think,
                 };
+            next = self.plan.at_work(&config, number, free);
         }
         // The first user that worked and finds nothing more to start ends the window: from the
         // moment it would have started on, there are fewer users than the scenario says.
-        if measured {
+        if measured && let Some(at) = next {
             let now = self.clock.now();
             let end = match self.shared.stopped() {
-                Stop::No => free.max(now),
+                Stop::No => at.max(now),
                 Stop::Arrivals | Stop::Everything => now,
             };
             self.shared.end_window(pool.endpoint, end);
         }
     }
 
-    /// A user waits until `free`. Whether there may be a session for it then: it does not wait for
+    /// A user waits until `at`. Whether there may be a session for it then: it does not wait for
     /// a moment when the load is over, nor when the run is stopped or nothing is left to start.
-    async fn goes_on_at(&self, free: Offset, pool: &Pool) -> bool {
+    async fn goes_on_at(&self, at: Offset, pool: &Pool) -> bool {
         if self.shared.stopped() > Stop::No {
             return false;
         }
-        if free <= self.clock.now() {
+        if at <= self.clock.now() {
             return true;
         }
-        if self
-            .plan
-            .ends(Part::Measured)
-            .is_some_and(|end| free >= end)
-        {
+        if self.plan.ends(Part::Measured).is_some_and(|end| at >= end) {
             return false;
         }
         let mut emptied = pool.emptied.subscribe();
@@ -318,7 +323,7 @@ impl<T: Transport> Conduct<T> {
             () = self.shared.until(Stop::Arrivals) => false,
             // The sender lives as long as the pool.
             _ = emptied.wait_for(|emptied| *emptied) => false,
-            () = self.clock.sleep_until(free) => true,
+            () = self.clock.sleep_until(at) => true,
         }
     }
 

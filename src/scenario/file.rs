@@ -254,7 +254,7 @@ pub struct Load {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
     /// Length of the warm-up before, whose requests are in no latency and no count. With stages, it
-    /// keeps the rate that the first stage begins with.
+    /// keeps the rate, or the users, that the first stage begins with.
     pub warmup: String,
     /// Seed of every draw.
     pub seed: u64,
@@ -268,7 +268,9 @@ pub struct Load {
     /// as `2s`, or a distribution. Default: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think_time: Option<ThinkTime>,
-    /// The rate of an open loop in stages, one after the other, instead of `rate` and `duration`.
+    /// The rate of an open loop, or the users of a closed one, in stages, one after the other,
+    /// instead of `rate` or `concurrency`, and `duration`. User `i` (from 0) is at work while there
+    /// are more than `i`; one that is not ends its session and starts no other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stage>,
 }
@@ -299,7 +301,7 @@ impl Default for Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrivals {
-    /// Closed loop: `concurrency` users, each starting when its last request was answered and its
+    /// Closed loop: `concurrency` users, or users in `stages`, each starting when its last request was answered and its
     /// `think_time` is over.
     Closed,
     /// Open loop, evenly spaced at `rate` or in `stages`.
@@ -312,19 +314,24 @@ pub enum Arrivals {
     Replay,
 }
 
-/// A stage of an open loop's rate: flat with `rate`, or a linear ramp with `from` and `to`.
+/// A stage of an open loop's rate or of a closed loop's users: flat with `rate` or `users`, or a
+/// linear ramp with `from` and `to`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// Its length, as in `30s`.
     pub duration: String,
-    /// Sessions per second of a flat stage; 0 is a pause.
+    /// Sessions per second of a flat stage of an open loop; 0 is a pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// Sessions per second at the begin of a ramp; default: those at the end of the stage before.
+    /// Users of a flat stage of a closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<f64>,
+    /// Sessions per second, or users, at the begin of a ramp; default: those at the end of the stage
+    /// before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<f64>,
-    /// Sessions per second at the end of a ramp.
+    /// Sessions per second, or users, at the end of a ramp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<f64>,
 }

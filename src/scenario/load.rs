@@ -4,7 +4,73 @@ use std::time::Duration;
 
 use super::check::Check;
 use super::{Arrivals, Load, Replay, file};
-use crate::schedule::{self, Burstiness, Process, Profile, Stage, Stages, ThinkTime, Users};
+use crate::schedule::{
+    self, Burstiness, Presence, Process, Profile, Stage, Stages, ThinkTime, Users,
+};
+
+/// What the level of a stage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Rate,
+    Users,
+}
+
+impl Level {
+    /// The key of a flat stage.
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Users => "users",
+        }
+    }
+
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Rate => "sessions per second",
+            Self::Users => "whole users",
+        }
+    }
+
+    const fn loop_kind(self) -> &'static str {
+        match self {
+            Self::Rate => "an open loop",
+            Self::Users => "a closed loop",
+        }
+    }
+
+    fn allows(self, value: f64) -> bool {
+        value.is_finite()
+            && value >= 0.0
+            && match self {
+                Self::Rate => true,
+                Self::Users => value.fract() == 0.0 && value <= f64::from(u32::MAX),
+            }
+    }
+}
+
+/// A level of users, which is a whole number: [`Level::allows`].
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole, not negative and within 32 bits"
+)]
+const fn whole(users: f64) -> u32 {
+    users as u32
+}
+
+fn stages_of(arrivals: &schedule::Arrivals) -> Option<&Stages> {
+    match arrivals {
+        schedule::Arrivals::Open {
+            profile: Profile::Staged(stages),
+            ..
+        }
+        | schedule::Arrivals::Closed(Users {
+            presence: Presence::Staged(stages),
+            ..
+        }) => Some(stages),
+        _ => None,
+    }
+}
 
 impl Check<'_> {
     pub(super) fn load(&mut self, load: &file::Load) -> Option<Load> {
@@ -35,11 +101,8 @@ impl Check<'_> {
             self.say("load.max_in_flight", "must be at least 1");
         }
         let stages = match &arrivals {
-            Some(Arrivals::Known(schedule::Arrivals::Open {
-                profile: Profile::Staged(stages),
-                ..
-            })) => Some(stages.length()),
-            _ => None,
+            Some(Arrivals::Known(arrivals)) => stages_of(arrivals).map(Stages::length),
+            Some(Arrivals::File(_)) | None => None,
         };
         Some(Load {
             arrivals: arrivals?,
@@ -82,10 +145,16 @@ impl Check<'_> {
                 "is for an open loop; set `load.arrivals` to `constant` or `poisson`, or `load.concurrency` instead",
             ),
             (
-                "load.stages",
-                staged,
-                arrivals != Closed,
-                "are rates of an open loop; set `load.arrivals` to `constant`, `poisson` or `gamma`; the users of a closed loop begin one by one with `load.stagger`",
+                "load.concurrency",
+                load.concurrency.is_some(),
+                !(arrivals == Closed && staged),
+                "and `load.stages` exclude each other: give the users as a stage of its own, `{ duration = \"30s\", users = 20 }`",
+            ),
+            (
+                "load.stagger",
+                load.stagger.is_some(),
+                !(arrivals == Closed && staged),
+                "and `load.stages` exclude each other: users begin one by one in a ramp, `{ duration = \"30s\", from = 0, to = 20 }`",
             ),
             (
                 "load.rate",
@@ -108,7 +177,7 @@ impl Check<'_> {
             (
                 "load.duration",
                 load.duration.is_some(),
-                !(rates && staged),
+                !(arrivals != Replay && staged),
                 "and `load.stages` exclude each other: the stages last as long as their durations say; `load.count` may end them earlier",
             ),
             (
@@ -142,7 +211,37 @@ impl Check<'_> {
         warmup: Option<Duration>,
         length: Option<Duration>,
     ) -> Option<Arrivals> {
-        let concurrency = match load.concurrency {
+        let think_time = match &load.think_time {
+            Some(time) => self.think_time(time),
+            None => Some(ThinkTime::Fixed(Duration::ZERO)),
+        };
+        let (key, concurrency, presence) = if load.stages.is_empty() {
+            let concurrency = self.concurrency(load.concurrency);
+            let presence = self.stagger(load.stagger.as_deref(), warmup, length);
+            ("load.concurrency", concurrency, presence)
+        } else {
+            let stages = self.stages(&load.stages, Level::Users, warmup);
+            let highest = stages.as_ref().map(|stages| whole(stages.highest()));
+            ("load.stages", highest, stages.map(Presence::Staged))
+        };
+        let max = load.max_in_flight;
+        if let Some(users) = concurrency.filter(|users| *users > max) {
+            self.say(
+                key,
+                format!(
+                    "is above `load.max_in_flight` = {max} with {users} users; raise that as well"
+                ),
+            );
+        }
+        Some(Arrivals::Known(schedule::Arrivals::Closed(Users {
+            concurrency: concurrency?,
+            think_time: think_time?,
+            presence: presence?,
+        })))
+    }
+
+    fn concurrency(&mut self, concurrency: Option<u32>) -> Option<u32> {
+        match concurrency {
             Some(concurrency @ 1..) => Some(concurrency),
             Some(0) => {
                 self.say("load.concurrency", "must be at least 1");
@@ -152,32 +251,25 @@ impl Check<'_> {
                 self.say("load.concurrency", "is missing: how many users of the closed loop, such as 20; for an open loop set `load.arrivals` and `load.rate`");
                 None
             }
-        };
-        let think_time = match &load.think_time {
-            Some(time) => self.think_time(time),
-            None => Some(ThinkTime::Fixed(Duration::ZERO)),
-        };
-        let stagger = match &load.stagger {
+        }
+    }
+
+    fn stagger(
+        &mut self,
+        text: Option<&str>,
+        warmup: Option<Duration>,
+        length: Option<Duration>,
+    ) -> Option<Presence> {
+        let stagger = match text {
             Some(text) => self.duration("load.stagger", text),
             None => Some(Duration::ZERO),
         };
-        let max = load.max_in_flight;
-        if concurrency.is_some_and(|concurrency| concurrency > max) {
-            self.say(
-                "load.concurrency",
-                format!("is above `load.max_in_flight` = {max}; raise that as well"),
-            );
-        }
         if let (Some(stagger), Some(warmup), Some(length)) = (stagger, warmup, length)
             && stagger > warmup + length
         {
             self.say("load.stagger", "is longer than `load.warmup` and `load.duration` together: the last users would never begin");
         }
-        Some(Arrivals::Known(schedule::Arrivals::Closed(Users {
-            concurrency: concurrency?,
-            think_time: think_time?,
-            stagger: stagger?,
-        })))
+        stagger.map(|stagger| Presence::Stay { stagger })
     }
 
     fn think_time(&mut self, time: &file::ThinkTime) -> Option<ThinkTime> {
@@ -232,14 +324,9 @@ impl Check<'_> {
         let profile = if load.stages.is_empty() {
             self.rate(load.rate).map(|rate| Profile::Flat { rate })
         } else {
-            self.stages(&load.stages).map(Profile::Staged)
+            self.stages(&load.stages, Level::Rate, warmup)
+                .map(Profile::Staged)
         };
-        if let (Some(Profile::Staged(stages)), Some(warmup)) = (&profile, warmup)
-            && !warmup.is_zero()
-            && stages.first() <= 0.0
-        {
-            self.say("load.warmup", "keeps the rate that the first stage begins with, which is 0; begin with a rate above zero, or remove the warm-up");
-        }
         Some(Arrivals::Known(schedule::Arrivals::Open {
             process: process?,
             profile: profile?,
@@ -286,63 +373,93 @@ impl Check<'_> {
         }
     }
 
-    fn stages(&mut self, list: &[file::Stage]) -> Option<Stages> {
+    fn stages(
+        &mut self,
+        list: &[file::Stage],
+        level: Level,
+        warmup: Option<Duration>,
+    ) -> Option<Stages> {
         let mut stages = Vec::with_capacity(list.len());
         let mut before = None;
         for (n, stage) in list.iter().enumerate() {
-            let checked = self.stage(&format!("load.stages[{n}]"), stage, before);
+            let checked = self.stage(&format!("load.stages[{n}]"), stage, level, before);
             // After a stage that is wrong, the next one's begin is not held against it.
             before = Some(checked.map_or(0.0, |stage| stage.to));
             stages.push(checked);
         }
         let stages = stages.into_iter().collect::<Option<Vec<Stage>>>()?;
         let valid = Stages::new(&stages);
-        if valid.is_none() {
-            self.say(
+        match &valid {
+            None => self.say(
                 "load.stages",
-                "send nothing: give at least one of them a rate above zero",
-            );
+                format!(
+                    "send nothing: give at least one of them {} above zero",
+                    level.unit()
+                ),
+            ),
+            Some(stages) if warmup.is_some_and(|w| !w.is_zero()) && stages.first() <= 0.0 => {
+                self.say("load.warmup", format!("keeps the {} that the first stage begins with, which is 0; begin it above zero, or remove the warm-up", level.key()));
+            }
+            Some(_) => {}
         }
         valid
     }
 
     /// A stage that comes after one that ended at the rate `before`.
-    fn stage(&mut self, key: &str, stage: &file::Stage, before: Option<f64>) -> Option<Stage> {
+    fn stage(
+        &mut self,
+        key: &str,
+        stage: &file::Stage,
+        level: Level,
+        before: Option<f64>,
+    ) -> Option<Stage> {
         let duration = self.positive_duration(&format!("{key}.duration"), &stage.duration);
-        let mut are_rates = true;
-        for (name, rate) in [("rate", stage.rate), ("from", stage.from), ("to", stage.to)] {
-            if let Some(rate) = rate.filter(|rate| !rate.is_finite() || *rate < 0.0) {
-                self.say(
-                    &format!("{key}.{name}"),
-                    format!("must be zero or more sessions per second, not {rate}"),
-                );
-                are_rates = false;
+        let (flat, (other, misplaced)) = match level {
+            Level::Rate => (stage.rate, (Level::Users, stage.users)),
+            Level::Users => (stage.users, (Level::Rate, stage.rate)),
+        };
+        if misplaced.is_some() {
+            let message = format!(
+                "is for {}; a stage here has `{}`",
+                other.loop_kind(),
+                level.key()
+            );
+            self.say(&format!("{key}.{}", other.key()), message);
+            return None;
+        }
+        let mut are_levels = true;
+        for (name, value) in [(level.key(), flat), ("from", stage.from), ("to", stage.to)] {
+            if let Some(value) = value.filter(|value| !level.allows(*value)) {
+                let message = format!("must be zero or more {}, not {value}", level.unit());
+                self.say(&format!("{key}.{name}"), message);
+                are_levels = false;
             }
         }
-        let (from, to) = match (stage.rate, stage.from.or(before), stage.to) {
-            (Some(rate), _, None) if stage.from.is_none() => (rate, rate),
+        let (from, to) = match (flat, stage.from.or(before), stage.to) {
+            (Some(flat), _, None) if stage.from.is_none() => (flat, flat),
             (Some(_), ..) => {
                 self.say(
-                    &format!("{key}.rate"),
+                    &format!("{key}.{}", level.key()),
                     "is for a flat stage; a ramp has `from` and `to` instead",
                 );
                 return None;
             }
             (None, Some(from), Some(to)) => (from, to),
             (None, None, Some(_)) => {
-                self.say(&format!("{key}.from"), "is missing: the first stage has none before it whose end it could begin with; write `from = 0`, or another rate");
+                self.say(&format!("{key}.from"), "is missing: the first stage has none before it whose end it could begin with; write `from = 0`, or what it begins with");
                 return None;
             }
             (None, _, None) => {
+                let flat = level.key();
                 self.say(
                     key,
-                    "has no rate: give it `rate`, or `from` and `to` for a ramp",
+                    format!("has no level: give it `{flat}`, or `from` and `to` for a ramp"),
                 );
                 return None;
             }
         };
         let duration = duration?;
-        are_rates.then_some(Stage { duration, from, to })
+        are_levels.then_some(Stage { duration, from, to })
     }
 
     fn replay(&mut self, load: &file::Load) -> Option<Replay> {

@@ -1,4 +1,5 @@
 //! How high the load is over time: one rate, or stages that are flat or rise and fall linearly.
+//! Stages are levels over time: the rate of an open loop, or the users of a closed one.
 
 use std::time::Duration;
 
@@ -55,14 +56,14 @@ impl Profile {
 pub struct Stage {
     /// Its length; above zero.
     pub duration: Duration,
-    /// Sessions per second at its begin; zero or above.
+    /// Level at its begin, in sessions per second or in users; zero or above.
     pub from: f64,
-    /// Sessions per second at its end; in between, the rate is linear.
+    /// Level at its end; in between, it is linear.
     pub to: f64,
 }
 
-/// Stages one after the other. Their integral is the number of sessions that are reached, which is
-/// exact for evenly spaced arrivals and the mean for drawn ones.
+/// Stages one after the other. Where the level is a rate, their integral is the number of sessions
+/// that are reached: exactly for evenly spaced arrivals, on average for drawn ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stages(Vec<Placed>);
 
@@ -104,12 +105,12 @@ impl Stages {
         self.0.iter().map(|placed| placed.stage)
     }
 
-    /// The rate at the begin, in sessions per second.
+    /// The level at the begin.
     pub fn first(&self) -> f64 {
         self.0.first().expect("there is a stage").stage.from
     }
 
-    /// The rate at the end, in sessions per second.
+    /// The level at the end.
     pub fn last(&self) -> f64 {
         self.0.last().expect("there is a stage").stage.to
     }
@@ -118,6 +119,33 @@ impl Stages {
     pub fn length(&self) -> Duration {
         let last = self.0.last().expect("there is a stage");
         last.begins + last.stage.duration
+    }
+
+    /// The highest level.
+    pub fn highest(&self) -> f64 {
+        let ends = self.iter().flat_map(|stage| [stage.from, stage.to]);
+        ends.fold(0.0, f64::max)
+    }
+
+    /// The first moment from `from` on from which the level is above `level`; `None` if it never
+    /// is again.
+    pub fn above(&self, level: f64, from: Duration) -> Option<Duration> {
+        self.0.iter().find_map(|&Placed { stage, begins, .. }| {
+            if begins + stage.duration <= from {
+                return None;
+            }
+            let within = from.saturating_sub(begins);
+            let seconds = stage.duration.as_secs_f64();
+            let slope = (stage.to - stage.from) / seconds;
+            if stage.from + slope * within.as_secs_f64() > level {
+                Some(begins + within)
+            } else if stage.to > level {
+                let crossing = Duration::try_from_secs_f64((level - stage.from) / slope).ok()?;
+                Some(begins + crossing.clamp(within, stage.duration))
+            } else {
+                None
+            }
+        })
     }
 
     /// The moment from which more than `reached` sessions have been reached; `None` if that never
@@ -201,9 +229,10 @@ mod tests {
 
     #[test]
     fn decimal_rates_make_whole_counts() {
-        // In binary, (0.1 + 0.7) / 2 x 10 is below 4, and 0.1 x 3 is above 0.3.
+        // In binary, (0.1 + 0.2) / 2 x 20 is above 3.
         for (list, count) in [
-            (&[(10, 0.1, 0.7)][..], 4.0),
+            (&[(20, 0.1, 0.2)][..], 3.0),
+            (&[(10, 0.1, 0.7)], 4.0),
             (&[(3, 0.1, 0.1), (7, 0.1, 0.1)], 1.0),
             (&[(10, 0.3, 0.3)], 3.0),
         ] {
@@ -211,6 +240,13 @@ mod tests {
             assert!(profile.when(count - 1.0).is_some(), "{list:?}");
             assert_eq!(profile.when(count), None, "{list:?}");
         }
+    }
+
+    #[test]
+    fn a_session_of_a_stage_lies_in_the_stage() {
+        // The sixth session is reached 0.2 ns before the end, which is rounded into the stage.
+        let profile = stages(&[(1, 5.000_000_001, 5.000_000_001)]);
+        assert_eq!(profile.when(5.0), Some(Duration::from_nanos(999_999_999)));
     }
 
     #[test]

@@ -4,20 +4,33 @@ use std::time::Duration;
 
 use rand_distr::{Distribution as _, Exp1, LogNormal};
 
-use super::Part;
+use super::{Part, Stages};
 use crate::seed;
 use crate::slice::Slice;
 use crate::time::Offset;
 
 /// The users of one endpoint.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Users {
-    /// How many; at least one.
+    /// How many there are at once, at most; at least one.
     pub concurrency: u32,
     /// How long a user waits between an answer and its next session.
     pub think_time: ThinkTime,
-    /// The users' first sessions are spread evenly over this time.
-    pub stagger: Duration,
+    /// Who is at work when.
+    pub presence: Presence,
+}
+
+/// Which users are at work at a moment; they are numbered from 0 over the whole load.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Presence {
+    /// Each one to the end. User `i` of `n` begins `stagger * i / n` after the load does.
+    Stay {
+        /// The time over which they begin; zero for all at once.
+        stagger: Duration,
+    },
+    /// User `i` while the stages' level is above `i`. One that no longer is ends its session, and
+    /// starts no other. The warm-up keeps the level that the stages begin with.
+    Staged(Stages),
 }
 
 impl Users {
@@ -26,15 +39,30 @@ impl Users {
         Self {
             concurrency,
             think_time: ThinkTime::Fixed(Duration::ZERO),
-            stagger: Duration::ZERO,
+            presence: Presence::Stay {
+                stagger: Duration::ZERO,
+            },
         }
     }
 
-    /// When user `number` (from 0) of the whole load begins, from the begin of the load:
-    /// `stagger * number / concurrency`, to the nanosecond below.
-    pub fn begins(&self, number: u64) -> Offset {
-        let nanos = self.stagger.as_nanos() * u128::from(number) / u128::from(self.concurrency);
-        Offset::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    /// When user `number` may start a session, from `from` on; `None` if never again. Times are
+    /// from the begin of the load, whose measured part begins at `measured`.
+    pub fn at_work(&self, number: u64, from: Offset, measured: Offset) -> Option<Offset> {
+        match &self.presence {
+            Presence::Stay { stagger } => {
+                let nanos = stagger.as_nanos() * u128::from(number) / u128::from(self.concurrency);
+                let begins = Offset::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+                Some(from.max(begins))
+            }
+            Presence::Staged(stages) => {
+                let level = number as f64;
+                if from < measured && stages.first() > level {
+                    return Some(from);
+                }
+                let within = Duration::from_nanos(from.nanos_since(measured));
+                stages.above(level, within).map(|at| measured + at)
+            }
+        }
     }
 
     /// How long a user waits after `session` of `part`: the same whoever sent it, and when.
@@ -125,6 +153,7 @@ impl Tickets {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Stage;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -139,21 +168,77 @@ mod tests {
     #[test]
     fn users_begin_evenly_over_the_stagger_whoever_drives_them() {
         let staggered = Users {
-            stagger: SECOND,
+            presence: Presence::Stay { stagger: SECOND },
             ..Users::busy(3)
         };
-        let begins: Vec<_> = (0..3).map(|i| staggered.begins(i).nanos()).collect();
+        let begin = |users: &Users, number: u64| {
+            let begins = users.at_work(number, Offset::ZERO, Offset::ZERO);
+            begins.expect("each begins").nanos()
+        };
+        let begins: Vec<_> = (0..3).map(|i| begin(&staggered, i)).collect();
         assert_eq!(begins, [0, 333_333_333, 666_666_666]);
-        assert_eq!(Users::busy(3).begins(2), Offset::ZERO);
+        assert_eq!(begin(&Users::busy(3), 2), 0);
+        let later = Offset::from_nanos(400_000_000);
+        assert_eq!(staggered.at_work(1, later, Offset::ZERO), Some(later));
         // Slices number their users as the whole does.
         let mut union: Vec<_> = (0..2)
-            .map(|i| Slice::new(i, 2).expect("i < 2"))
-            .flat_map(|slice| {
-                (0..slice.count(3)).map(move |n| staggered.begins(slice.session(n)).nanos())
+            .map(|i| (Slice::new(i, 2).expect("i < 2"), &staggered))
+            .flat_map(|(slice, staggered)| {
+                (0..slice.count(3)).map(move |n| begin(staggered, slice.session(n)))
             })
             .collect();
         union.sort_unstable();
         assert_eq!(union, begins);
+    }
+
+    #[test]
+    fn users_come_and_go_with_the_level_of_the_stages() {
+        let stage = |seconds, from, to| Stage {
+            duration: Duration::from_secs(seconds),
+            from,
+            to,
+        };
+        // Up to 4 in 4 s, 2 for 2 s, nobody for 1 s, 1 for 1 s.
+        let stages = [
+            stage(4, 0.0, 4.0),
+            stage(2, 2.0, 2.0),
+            stage(1, 0.0, 0.0),
+            stage(1, 1.0, 1.0),
+        ];
+        let users = Users {
+            presence: Presence::Staged(Stages::new(&stages).expect("sound stages")),
+            ..Users::busy(4)
+        };
+        let at = |number: u64, from_ms: u64| {
+            let [from, measured] = [from_ms, 1_000].map(|ms| Offset::from_nanos(ms * 1_000_000));
+            let at = users.at_work(number, from, measured);
+            at.map(|at| at.nanos() / 1_000_000)
+        };
+        // Nobody in the second of warm-up, then one a second.
+        assert_eq!(
+            [0, 1, 2, 3].map(|i| at(i, 0)),
+            [1_000, 2_000, 3_000, 4_000].map(Some)
+        );
+        assert_eq!(at(3, 4_999), Some(4_999));
+        assert_eq!([2, 3].map(|i| at(i, 5_000)), [None, None]);
+        assert_eq!(at(1, 6_999), Some(6_999));
+        assert_eq!([0, 1].map(|i| at(i, 7_000)), [Some(8_000), None]);
+        assert_eq!(at(0, 9_000), None);
+
+        // A warm-up keeps the first level; on the way down, the last to come goes first.
+        let down = Users {
+            presence: Presence::Staged(Stages::new(&[stage(4, 4.0, 0.0)]).expect("sound stages")),
+            ..Users::busy(4)
+        };
+        let at = |number: u64, from_ms: u64| {
+            let [from, measured] = [from_ms, 1_000].map(|ms| Offset::from_nanos(ms * 1_000_000));
+            down.at_work(number, from, measured) == Some(from)
+        };
+        assert_eq!([0, 1, 2, 3].map(|i| at(i, 500)), [true; 4]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|i| at(i, 3_500)),
+            [true, true, false, false]
+        );
     }
 
     #[test]

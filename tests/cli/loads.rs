@@ -26,6 +26,7 @@ fn refused(load: &str, line: &str, reasons: &[&str]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a flat list of cases")]
 fn keys_of_other_arrivals() {
     let open = "arrivals = \"poisson\"\nrate = 5.0\ncount = 3\n";
     let closed = "concurrency = 2\ncount = 3\n";
@@ -77,8 +78,19 @@ fn keys_of_other_arrivals() {
         ),
         (
             closed,
-            "stages = [{ duration = \"1s\", rate = 5 }]",
-            ["load.stages: are rates of an open loop", "`load.stagger`"],
+            "stages = [{ duration = \"1s\", users = 5 }]",
+            [
+                "load.concurrency: and `load.stages` exclude each other",
+                "users = 20",
+            ],
+        ),
+        (
+            "count = 3\nstagger = \"1s\"\n",
+            "stages = [{ duration = \"1s\", users = 5 }]",
+            [
+                "load.stagger: and `load.stages` exclude each other",
+                "in a ramp",
+            ],
         ),
         (
             closed,
@@ -109,10 +121,12 @@ fn keys_of_other_arrivals() {
             ],
         ),
     ] {
-        let at = if reasons[0].starts_with("load.rate: and") {
-            "rate = 5.0"
-        } else {
-            line
+        // Of two that exclude each other, the first is not the last line here.
+        let at = match reasons[0] {
+            reason if reason.starts_with("load.rate: and") => "rate = 5.0",
+            reason if reason.starts_with("load.concurrency: and") => "concurrency = 2",
+            reason if reason.starts_with("load.stagger: and") => "stagger = \"1s\"",
+            _ => line,
         };
         refused(&format!("{load}{line}"), at, &reasons);
     }
@@ -191,6 +205,11 @@ fn stages_that_make_no_profile() {
     let stages = |rest: &str| format!("arrivals = \"constant\"\n{rest}");
     for (rest, line, reason) in [
         (
+            "[[load.stages]]\nduration = \"1s\"\nusers = 5",
+            "users = 5",
+            "load.stages[0].users: is for a closed loop; a stage here has `rate`",
+        ),
+        (
             "[[load.stages]]\nduration = \"1s\"\nrate = -5.0",
             "rate = -5.0",
             "load.stages[0].rate: must be zero or more sessions per second, not -5",
@@ -208,12 +227,12 @@ fn stages_that_make_no_profile() {
         (
             "[[load.stages]]\nduration = \"1s\"",
             "[[load.stages]]",
-            "load.stages[0]: has no rate",
+            "load.stages[0]: has no level",
         ),
         (
             "[[load.stages]]\nduration = \"1s\"\nfrom = 5",
             "[[load.stages]]",
-            "load.stages[0]: has no rate",
+            "load.stages[0]: has no level",
         ),
         (
             "[[load.stages]]\nduration = \"1s\"\nrate = 5\nto = 6",
@@ -253,10 +272,43 @@ fn stages_that_make_no_profile() {
         (
             "warmup = \"5s\"\n[[load.stages]]\nduration = \"1s\"\nfrom = 0\nto = 5",
             "warmup = \"5s\"",
-            "load.warmup: keeps the rate that the first stage begins with, which is 0",
+            "load.warmup: keeps the rate that the first stage begins with, which is 0; begin it above zero",
         ),
     ] {
         refused(&stages(rest), line, &[reason]);
+    }
+}
+
+#[test]
+fn stages_of_users_that_make_no_load() {
+    for (load, line, reason) in [
+        (
+            "[[load.stages]]\nduration = \"1s\"\nrate = 5",
+            "rate = 5",
+            "load.stages[0].rate: is for an open loop; a stage here has `users`",
+        ),
+        (
+            "[[load.stages]]\nduration = \"1s\"\nfrom = 0\nto = 2.5",
+            "to = 2.5",
+            "load.stages[0].to: must be zero or more whole users, not 2.5",
+        ),
+        (
+            "[[load.stages]]\nduration = \"1s\"\nusers = 0",
+            "[[load.stages]]",
+            "load.stages: send nothing: give at least one of them whole users above zero",
+        ),
+        (
+            "max_in_flight = 20\n[[load.stages]]\nduration = \"1s\"\nusers = 21",
+            "[[load.stages]]",
+            "load.stages: is above `load.max_in_flight` = 20 with 21 users; raise that as well",
+        ),
+        (
+            "warmup = \"1s\"\n[[load.stages]]\nduration = \"1s\"\nfrom = 0\nto = 5",
+            "warmup = \"1s\"",
+            "load.warmup: keeps the users that the first stage begins with, which is 0",
+        ),
+    ] {
+        refused(load, line, &[reason]);
     }
 }
 
@@ -272,7 +324,7 @@ fn stages_can_be_overridden() {
         ])
         .output()
         .exits(0)
-        .shows(&["open loop, gamma (0.5) 9 to 20/s in 2 stages, 3 requests, 3s per endpoint"]);
+        .shows(&["open loop, gamma (0.5) 9 to 20/s (2 stages), 3 requests, 3s per endpoint"]);
     sandbox
         .program([
             "check",
@@ -391,6 +443,21 @@ fn the_ramp_that_is_shipped() {
 #[test]
 fn the_users_that_are_shipped() {
     runs_as_it_is("users.toml", 120);
+}
+
+#[test]
+fn users_in_stages_run_and_run_again() {
+    let sandbox = Sandbox::new();
+    let load = "arrivals = \"closed\"\nstages = [{ duration = \"200ms\", from = 0, to = 4 }, { duration = \"200ms\", users = 2 }]";
+    sandbox.write("staged.toml", &with_load(load));
+    sandbox
+        .weighbridge(["run", "staged.toml", "--out", "a"])
+        .exits(0)
+        .shows(&["closed loop, 0 to 4 users (2 stages), 400ms"]);
+    add_up(&sandbox.path("a"));
+    sandbox
+        .weighbridge(["run", "a/scenario.toml", "--out", "b"])
+        .exits(0);
 }
 
 #[test]

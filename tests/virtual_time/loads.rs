@@ -199,3 +199,31 @@ fn staggered_users_begin_one_after_the_other() {
     assert_eq!(first(Phase::Measured)[..4], [310, 325, 345, 360]);
     assert_eq!(window_ms(&ran), (300, 800));
 }
+
+#[test]
+fn users_come_and_go_in_stages() {
+    // User 0 begins at 0, user 1 at 100 ms; from 200 ms on user 0 is alone again.
+    let ran = load(
+        "{ arrivals = \"closed\", stages = [{ duration = \"200ms\", from = 0, to = 2 }, { duration = \"200ms\", users = 1 }] }",
+    );
+    assert_eq!(sent_ms(&ran), [0, 65, 100, 130, 165, 195, 260, 325, 390]);
+    assert_eq!(ran.count(Outcome::Ok), 9);
+    // Whoever leaves by plan does not end the window.
+    assert_eq!(window_ms(&ran), (0, 400));
+    assert!(ran.records.iter().all(|r| r.in_flight.expect("sent") <= 2));
+
+    // A pause, and a warm-up with as many users as the first stage begins with.
+    let ran = load(
+        "{ arrivals = \"closed\", warmup = \"100ms\", stages = [{ duration = \"50ms\", users = 2 }, { duration = \"1s\", users = 0 }, { duration = \"50ms\", users = 1 }] }",
+    );
+    let warmup = ran.records.iter().filter(|r| r.phase == Phase::Warmup);
+    assert_eq!(warmup.count(), 4);
+    assert_eq!(sent_ms(&ran), [130, 130, 1_150]);
+    assert_eq!(window_ms(&ran), (100, 1_200));
+
+    // A count may end it earlier.
+    let ran =
+        load("{ arrivals = \"closed\", count = 3, stages = [{ duration = \"5s\", users = 1 }] }");
+    assert_eq!(sent_ms(&ran), [0, 65, 130]);
+    assert_eq!(window_ms(&ran), (0, 195));
+}

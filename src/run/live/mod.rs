@@ -26,7 +26,7 @@ use crate::plan::Plan;
 use crate::protocol;
 use crate::record::FACTS_SCHEMA;
 use crate::scenario::{HttpVersion, Scenario};
-use crate::schedule::{Arrivals, Process, Profile, Replay, ThinkTime, Users};
+use crate::schedule::{Arrivals, Presence, Process, Profile, Replay, Stages, ThinkTime, Users};
 use crate::seed;
 use crate::slice::Slice;
 use crate::store::{Inputs, RunFolder, StoreError};
@@ -400,26 +400,37 @@ fn users_in_words(users: &Users) -> String {
             format!(" who think for {} at the median", time(median))
         }
     };
-    let stagger = if users.stagger.is_zero() {
-        String::new()
-    } else {
-        format!(" and begin within {}", time(users.stagger))
-    };
-    format!("{} users{think_time}{stagger}", users.concurrency)
+    match &users.presence {
+        Presence::Stay {
+            stagger: Duration::ZERO,
+        } => format!("{} users{think_time}", users.concurrency),
+        Presence::Stay { stagger } => {
+            let begin = time(*stagger);
+            format!(
+                "{} users{think_time} and begin within {begin}",
+                users.concurrency
+            )
+        }
+        Presence::Staged(stages) => {
+            let users = stages_in_words(stages, " users");
+            format!("{users}{think_time}")
+        }
+    }
 }
 
 fn profile_in_words(profile: &Profile) -> String {
     match profile {
         Profile::Flat { rate } => format!("{rate}/s"),
-        Profile::Staged(stages) => {
-            let ends = || stages.iter().flat_map(|stage| [stage.from, stage.to]);
-            let low = ends().fold(f64::INFINITY, f64::min);
-            let high = ends().fold(0.0, f64::max);
-            match stages.iter().count() {
-                1 => format!("{} to {}/s", stages.first(), stages.last()),
-                n => format!("{low} to {high}/s in {n} stages"),
-            }
-        }
+        Profile::Staged(stages) => stages_in_words(stages, "/s"),
+    }
+}
+
+fn stages_in_words(stages: &Stages, unit: &str) -> String {
+    let ends = stages.iter().flat_map(|stage| [stage.from, stage.to]);
+    let (low, high) = (ends.fold(f64::INFINITY, f64::min), stages.highest());
+    match stages.iter().count() {
+        1 => format!("{} to {}{unit}", stages.first(), stages.last()),
+        n => format!("{low} to {high}{unit} ({n} stages)"),
     }
 }
 
