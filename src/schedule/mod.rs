@@ -348,6 +348,12 @@ mod tests {
             due(&poisson, Part::Measured, 7),
             [1_007_370_446, 1_017_252_238, 1_047_803_738, 1_063_142_710]
         );
+        let many = spec(flat(Process::Poisson, 40.0), Some(100_000), None);
+        let sum: u64 = due(&many, Part::Measured, 7).iter().sum();
+        assert_eq!(
+            sum, 124_898_323_810_933_711,
+            "each of them to the nanosecond"
+        );
         let thirds = spec(constant(3.0), Some(4), None);
         assert_eq!(
             due(&thirds, Part::Measured, 7),
