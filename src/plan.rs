@@ -10,7 +10,7 @@ use rand::RngExt as _;
 use crate::endpoint::Endpoint;
 use crate::protocol::{self, Encoded};
 use crate::record::{Phase, Record};
-use crate::schedule::{self, Part};
+use crate::schedule::{self, Part, Users};
 use crate::seed;
 use crate::slice::Slice;
 use crate::time::Offset;
@@ -81,6 +81,14 @@ impl Plan {
         (self.begins(Part::Measured), end)
     }
 
+    /// When user `number` of a closed loop may start a session, from `from` on; `None` if never
+    /// again. Both are on the run's clock.
+    pub fn at_work(&self, users: &Users, number: u64, from: Offset) -> Option<Offset> {
+        let from = Offset::from_nanos(from.nanos_since(self.begins));
+        let at = users.at_work(number, from, self.schedule.begins(Part::Measured))?;
+        Some(self.begins + at.since_start())
+    }
+
     /// The arrivals of an open loop's `part` in this slice, on the run's clock.
     pub fn arrivals(&self, part: Part) -> impl Iterator<Item = (u64, Offset)> + use<> {
         let begins = self.begins;
@@ -144,14 +152,16 @@ impl Plan {
     /// What the run will do, for people and for checks before it starts.
     pub fn forecast(&self) -> Forecast {
         let sessions = |part| self.schedule.sessions(part, self.seed);
-        let in_flight = match self.schedule.arrivals {
-            schedule::Arrivals::Closed { concurrency } => concurrency,
-            _ => self.schedule.max_in_flight,
+        let in_flight = match &self.schedule.arrivals {
+            schedule::Arrivals::Closed(users) => users.concurrency,
+            schedule::Arrivals::Open { .. } | schedule::Arrivals::Replay(_) => {
+                self.schedule.max_in_flight
+            }
         };
         Forecast {
             warmup_sessions: sessions(Part::Warmup),
             measured_sessions: sessions(Part::Measured),
-            duration: self.schedule.duration.map(|d| d + self.schedule.warmup),
+            duration: self.schedule.length().map(|d| d + self.schedule.warmup),
             in_flight_max: u64::from(in_flight) * self.endpoints.len() as u64,
             input_tokens_mean: self.workload.input_mean(),
             output_tokens_mean: self.workload.output_mean(),
@@ -194,7 +204,10 @@ mod tests {
             seed: 1,
             endpoints: Endpoint::ALL.to_vec(),
             schedule: schedule::Spec {
-                arrivals: schedule::Arrivals::Constant { rate: 10.0 },
+                arrivals: schedule::Arrivals::Open {
+                    process: schedule::Process::Constant,
+                    profile: schedule::Profile::Flat { rate: 10.0 },
+                },
                 warmup: Duration::from_secs(1),
                 count: Some(20),
                 duration: None,

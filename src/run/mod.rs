@@ -17,6 +17,7 @@ mod spend;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::billing::budget::{Exhausted, Reservation};
 use crate::client::Transport;
@@ -26,7 +27,7 @@ use crate::money::Money;
 use crate::plan::{Plan, Planned};
 use crate::record::Record;
 use crate::scenario::{Retries, Timeouts};
-use crate::schedule::{Arrivals, Part, Tickets};
+use crate::schedule::{Arrivals, Part, Tickets, Users};
 use crate::surface::Surface;
 use crate::time::Offset;
 
@@ -92,11 +93,11 @@ impl<T: Transport> Conduct<T> {
         let (alive, mut all_over) = mpsc::channel(1);
         let sending = async {
             self.clock.sleep_until(self.plan.begins).await;
-            match self.plan.schedule.arrivals {
-                Arrivals::Closed { concurrency } => {
-                    self.clone().closed_loop(concurrency, alive).await;
+            match &self.plan.schedule.arrivals {
+                Arrivals::Closed(users) => {
+                    self.clone().closed_loop(users, alive).await;
                 }
-                Arrivals::Constant { .. } | Arrivals::Poisson { .. } => {
+                Arrivals::Open { .. } | Arrivals::Replay(_) => {
                     self.clone().open_loop(alive).await;
                     self.shared.source_ended();
                 }
@@ -209,13 +210,16 @@ impl<T: Transport> Conduct<T> {
         self.shared.stop(Stop::Arrivals);
     }
 
-    /// Each endpoint has its own users; each user starts its next session when the last one ended.
-    async fn closed_loop(self: Arc<Self>, concurrency: u32, alive: Alive) {
+    /// Each endpoint has its own users; each user starts its next session when the last one was
+    /// answered and its think time is over.
+    async fn closed_loop(self: Arc<Self>, config: &Users, alive: Alive) {
+        let config = Arc::new(config.clone());
         let mut users = tokio::task::JoinSet::new();
-        let mine = self.plan.slice.count(u64::from(concurrency));
+        let mine = self.plan.slice.count(u64::from(config.concurrency));
         for pool in 0..self.pools.len() {
-            for _ in 0..mine {
-                users.spawn(self.clone().user(pool, alive.clone()));
+            for number in (0..mine).map(|n| self.plan.slice.session(n)) {
+                let user = self.clone();
+                users.spawn(user.user(config.clone(), number, pool, alive.clone()));
             }
         }
         drop(alive);
@@ -224,16 +228,21 @@ impl<T: Transport> Conduct<T> {
         }
     }
 
-    /// A user of the pool with this place among the pools.
-    async fn user(self: Arc<Self>, pool: usize, alive: Alive) {
+    /// User `number` of the whole load, at the pool with this place among the pools.
+    async fn user(self: Arc<Self>, config: Arc<Users>, number: u64, pool: usize, alive: Alive) {
         let pool = &self.pools[pool];
         let mut measured = false;
-        while self.shared.stopped() == Stop::No {
+        // When it starts its next session; `None` once it has left for good.
+        let mut next = self.plan.at_work(&config, number, self.plan.begins);
+        while let Some(at) = next
+            && self.goes_on_at(at, pool).await
+        {
             let since_begin = Offset::from_nanos(self.clock.now().nanos_since(self.plan.begins));
             let Some((part, session, last)) = pool.take(since_begin) else {
                 break;
             };
             if last {
+                pool.emptied.cancel();
                 self.shared.source_ended();
             }
             measured |= part == Part::Measured;
@@ -249,21 +258,45 @@ impl<T: Transport> Conduct<T> {
             };
             self.clone().start(turn, reservation, alive.clone(), go_on);
             // An error is a task that panicked: its missing row makes the run incomplete.
-            if answer.await == Ok(Reached::Nobody) {
-                // Nobody is there to be loaded: without a pause, users would spin.
-                let pause = self
-                    .clock
-                    .coarse_sleep_until(self.clock.now() + REFUSED_PAUSE);
-                tokio::select! {
-                    () = pause => {}
-                    () = self.shared.no_more_arrivals() => {}
-                }
-            }
+            let answer = answer.await;
+            let think = config.think(part, self.plan.seed, session);
+            let free = self.clock.now()
+                + match answer {
+                    // Nobody is there to be loaded: without a pause, users would spin.
+                    Ok(Reached::Nobody) => think.max(REFUSED_PAUSE),
+                    _ => think,
+                };
+            next = self.plan.at_work(&config, number, free);
         }
-        // The first user that worked and finds nothing more to start ends the window: from here on
-        // there are fewer users than the scenario says.
-        if measured {
-            self.shared.end_window(pool.endpoint, self.clock.now());
+        // The first user that worked and finds nothing more to start ends the window: from the
+        // moment it would have started on, there are fewer users than the scenario says.
+        if measured && let Some(at) = next {
+            let now = self.clock.now();
+            let end = match self.shared.stopped() {
+                Stop::No => at.max(now),
+                Stop::Arrivals | Stop::Everything => now,
+            };
+            self.shared.end_window(pool.endpoint, end);
+        }
+    }
+
+    /// A user waits until `at`. Whether there may be a session for it then: it does not wait for
+    /// a moment when the load is over, nor when the run is stopped or nothing is left to start.
+    async fn goes_on_at(&self, at: Offset, pool: &Pool) -> bool {
+        if self.shared.stopped() > Stop::No {
+            return false;
+        }
+        if at <= self.clock.now() {
+            return true;
+        }
+        if self.plan.ends(Part::Measured).is_some_and(|end| at >= end) {
+            return false;
+        }
+        tokio::select! {
+            biased;
+            () = self.shared.no_more_arrivals() => false,
+            () = pool.emptied.cancelled() => false,
+            () = self.clock.sleep_until(at) => true,
         }
     }
 
@@ -321,6 +354,8 @@ fn is_hopeless(exhausted: &Exhausted) -> bool {
 pub struct Pool {
     endpoint: Endpoint,
     tickets: Mutex<[(Part, Tickets); 2]>,
+    /// Told when the last session is taken: nobody needs to wait any longer.
+    emptied: CancellationToken,
 }
 
 impl Pool {
@@ -335,6 +370,7 @@ impl Pool {
                     [Part::Warmup, Part::Measured]
                         .map(|part| (part, plan.schedule.tickets(part, plan.slice))),
                 ),
+                emptied: CancellationToken::new(),
             })
             .collect()
     }

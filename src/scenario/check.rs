@@ -13,7 +13,6 @@ use crate::metrics::{Limits, Metric};
 use crate::money::{Currency, Money};
 use crate::prompt::ToolChoice;
 use crate::protocol;
-use crate::schedule;
 use crate::suggest;
 use crate::surface::Surface;
 use crate::verdict::Gate;
@@ -57,13 +56,13 @@ pub(super) fn scenario(source: &Source<'_>) -> Result<Scenario, ScenarioError> {
 
 /// Collects problems while the parts are built. A part that cannot be built is `None`, and then
 /// there is a problem that says why.
-struct Check<'a> {
+pub(super) struct Check<'a> {
     source: &'a Source<'a>,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
-    fn say(&mut self, key: &str, message: impl Into<String>) {
+    pub(super) fn say(&mut self, key: &str, message: impl Into<String>) {
         self.problems.push(self.source.problem(key, message));
     }
 
@@ -106,7 +105,7 @@ impl Check<'_> {
         })
     }
 
-    fn duration(&mut self, key: &str, text: &str) -> Option<Duration> {
+    pub(super) fn duration(&mut self, key: &str, text: &str) -> Option<Duration> {
         match humantime::parse_duration(text) {
             Ok(duration) => Some(duration),
             Err(_) => {
@@ -119,7 +118,7 @@ impl Check<'_> {
         }
     }
 
-    fn positive_duration(&mut self, key: &str, text: &str) -> Option<Duration> {
+    pub(super) fn positive_duration(&mut self, key: &str, text: &str) -> Option<Duration> {
         let duration = self.duration(key, text)?;
         if duration.is_zero() {
             self.say(key, "must be above zero");
@@ -463,85 +462,6 @@ impl Check<'_> {
                 hang_up,
             },
             prompts: workload.prompts.clone(),
-        })
-    }
-
-    fn load(&mut self, load: &file::Load) -> Option<schedule::Spec> {
-        let arrivals = match load.arrivals {
-            file::Arrivals::Closed => {
-                if load.rate.is_some() {
-                    self.say("load.rate", "is for an open loop; set `load.arrivals` to `constant` or `poisson`, or `load.concurrency` instead");
-                }
-                match load.concurrency {
-                    Some(concurrency @ 1..) => Some(schedule::Arrivals::Closed { concurrency }),
-                    Some(0) => {
-                        self.say("load.concurrency", "must be at least 1");
-                        None
-                    }
-                    None => {
-                        self.say("load.concurrency", "is missing: how many users of the closed loop, such as 20; for an open loop set `load.arrivals` and `load.rate`");
-                        None
-                    }
-                }
-            }
-            file::Arrivals::Constant | file::Arrivals::Poisson => {
-                if load.concurrency.is_some() {
-                    self.say("load.concurrency", "is for a closed loop; an open loop has `load.rate`, and `load.max_in_flight` as its bound");
-                }
-                match load.rate {
-                    Some(rate) if rate.is_finite() && rate > 0.0 => {
-                        Some(if load.arrivals == file::Arrivals::Constant {
-                            schedule::Arrivals::Constant { rate }
-                        } else {
-                            schedule::Arrivals::Poisson { rate }
-                        })
-                    }
-                    Some(rate) => {
-                        self.say(
-                            "load.rate",
-                            format!("must be above zero sessions per second, not {rate}"),
-                        );
-                        None
-                    }
-                    None => {
-                        self.say(
-                            "load.rate",
-                            "is missing: sessions per second of the open loop, such as 50",
-                        );
-                        None
-                    }
-                }
-            }
-        };
-        let duration = match &load.duration {
-            Some(text) => Some(self.positive_duration("load.duration", text)?),
-            None => None,
-        };
-        if load.count.is_none() && duration.is_none() {
-            self.say("load.count", "is missing: a run ends by `load.count`, by `load.duration`, or by whichever comes first");
-        }
-        if load.count == Some(0) {
-            self.say("load.count", "must be at least 1");
-        }
-        if load.max_in_flight == 0 {
-            self.say("load.max_in_flight", "must be at least 1");
-        }
-        let warmup = self.duration("load.warmup", &load.warmup);
-        if let (Some(schedule::Arrivals::Closed { concurrency }), max) =
-            (arrivals, load.max_in_flight)
-            && concurrency > max
-        {
-            self.say(
-                "load.concurrency",
-                format!("is above `load.max_in_flight` = {max}; raise that as well"),
-            );
-        }
-        Some(schedule::Spec {
-            arrivals: arrivals?,
-            warmup: warmup?,
-            count: load.count,
-            duration,
-            max_in_flight: load.max_in_flight,
         })
     }
 

@@ -3,9 +3,12 @@
 //! Nothing here is checked beyond its type; `Scenario` is the validated form.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::workload::{Cache, Size};
 
@@ -272,16 +275,33 @@ pub struct Load {
     /// Users of a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// Users of a closed loop begin spread evenly over this time, from the begin of the load,
+    /// warm-up included: user `i` of `n` (from 0) after `stagger * i / n`. Default: all at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stagger: Option<String>,
     /// Sessions per second of an open loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// Shape of the gaps of `gamma` arrivals, 0.01 to 10000: 1 is `poisson`, below is burstier, above
+    /// more regular; the coefficient of variation of the gaps is `1 / sqrt(burstiness)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burstiness: Option<f64>,
+    /// CSV file with the due times of `replay` arrivals, relative to the scenario file: a header
+    /// `due_s`, then seconds from the begin of the load, one a line, in order. The arrivals of its
+    /// first `warmup` are the warm-up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<String>,
+    /// How many times as fast as its file a replay is; default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay_speed: Option<f64>,
     /// Measured sessions, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// How long measured sessions start, at most, as in `30s`.
+    /// How long measured sessions start, at most, as in `30s`. Stages have their own durations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// Length of the warm-up before, whose requests are in no latency and no count.
+    /// Length of the warm-up before, whose requests are in no latency and no count. With stages, it
+    /// keeps the rate, or the users, that the first stage begins with.
     pub warmup: String,
     /// Seed of every draw.
     pub seed: u64,
@@ -291,6 +311,15 @@ pub struct Load {
     /// default: a second more than the total timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace: Option<String>,
+    /// How long a user of a closed loop waits between an answer and its next session: a time such
+    /// as `2s`, or a distribution. Default: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub think_time: Option<ThinkTime>,
+    /// The rate of an open loop, or the users of a closed one, in stages, one after the other,
+    /// instead of `rate` or `concurrency`, and `duration`. User `i` (from 0) is at work while there
+    /// are more than `i`; one that is not ends its session and starts no other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
 }
 
 impl Default for Load {
@@ -298,13 +327,19 @@ impl Default for Load {
         Self {
             arrivals: Arrivals::Closed,
             concurrency: None,
+            stagger: None,
             rate: None,
+            burstiness: None,
+            replay: None,
+            replay_speed: None,
             count: None,
             duration: None,
             warmup: "0s".to_owned(),
             seed: 1,
             max_in_flight: 1_000,
             grace: None,
+            think_time: None,
+            stages: Vec::new(),
         }
     }
 }
@@ -313,12 +348,101 @@ impl Default for Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrivals {
-    /// Closed loop: `concurrency` users, each starting when its last request ended.
+    /// Closed loop: `concurrency` users, or users in `stages`, each starting when its last request was answered and its
+    /// `think_time` is over.
     Closed,
-    /// Open loop, evenly spaced at `rate`.
+    /// Open loop, evenly spaced at `rate` or in `stages`.
     Constant,
     /// Open loop, exponential gaps with mean `1 / rate`.
     Poisson,
+    /// Open loop, gamma-distributed gaps with mean `1 / rate`; see `burstiness`.
+    Gamma,
+    /// Open loop, the due times of the file `replay`.
+    Replay,
+}
+
+/// A stage of an open loop's rate or of a closed loop's users: flat with `rate` or `users`, or a
+/// linear ramp with `from` and `to`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Its length, as in `30s`.
+    pub duration: String,
+    /// Sessions per second of a flat stage of an open loop; 0 is a pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Users of a flat stage of a closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<f64>,
+    /// Sessions per second, or users, at the begin of a ramp; default: those at the end of the stage
+    /// before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<f64>,
+    /// Sessions per second, or users, at the end of a ramp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<f64>,
+}
+
+/// How long a user of a closed loop waits before its next session.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ThinkTime {
+    /// Always so long, as in `2s`.
+    Fixed(String),
+    /// Drawn for each session.
+    Drawn(ThinkTimes),
+}
+
+/// A distribution of times to think.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ThinkTimes {
+    /// Any time between two, equally likely.
+    Uniform {
+        /// The shortest.
+        min: String,
+        /// The longest.
+        max: String,
+    },
+    /// Exponential.
+    Exponential {
+        /// The mean.
+        mean: String,
+    },
+    /// Log-normal, cut at `max`.
+    Lognormal {
+        /// The median.
+        median: String,
+        /// Standard deviation of the logarithm.
+        sigma: f64,
+        /// The longest; a draw beyond it becomes it.
+        max: String,
+    },
+}
+
+/// By hand, since an untagged enum's errors do not say what would be right.
+impl<'de> Deserialize<'de> for ThinkTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrTable;
+        impl<'de> Visitor<'de> for TextOrTable {
+            type Value = ThinkTime;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a time such as \"2s\", or a distribution such as { exponential = { mean = \"2s\" } }",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ThinkTime, E> {
+                Ok(ThinkTime::Fixed(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<ThinkTime, A::Error> {
+                ThinkTimes::deserialize(MapAccessDeserializer::new(table)).map(ThinkTime::Drawn)
+            }
+        }
+        deserializer.deserialize_any(TextOrTable)
+    }
 }
 
 /// Prices, recorded costs and the budget.

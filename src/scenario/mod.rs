@@ -7,6 +7,7 @@
 
 mod check;
 mod file;
+mod load;
 mod source;
 
 use std::sync::Arc;
@@ -39,8 +40,8 @@ pub struct Scenario {
     pub target: Target,
     /// What is sent; given prompts are not loaded yet.
     pub workload: Workload,
-    /// When it is sent.
-    pub load: schedule::Spec,
+    /// When it is sent; the due times of a replay are not loaded yet.
+    pub load: Load,
     /// Seed of every draw.
     pub seed: u64,
     /// How long requests in flight may take after the last one started.
@@ -145,6 +146,62 @@ impl Workload {
             spec.source = workload::Source::Given(list);
         }
         spec
+    }
+}
+
+/// When it is sent, where a replay's due times still are a path.
+#[derive(Clone, Debug)]
+pub struct Load {
+    arrivals: Arrivals,
+    warmup: Duration,
+    count: Option<u64>,
+    duration: Option<Duration>,
+    max_in_flight: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Arrivals {
+    Known(schedule::Arrivals),
+    File(Replay),
+}
+
+/// A file of due times that is not loaded yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// CSV file, as written.
+    pub path: String,
+    /// How many times as fast as the file; above zero.
+    pub speed: f64,
+}
+
+impl Load {
+    /// The file of a replay.
+    pub const fn replay(&self) -> Option<&Replay> {
+        match &self.arrivals {
+            Arrivals::Known(_) => None,
+            Arrivals::File(replay) => Some(replay),
+        }
+    }
+
+    /// The spec, with the due times of the file if there is one.
+    ///
+    /// # Panics
+    /// If the file's due times are not given.
+    pub fn spec(&self, replay: Option<schedule::Replay>) -> schedule::Spec {
+        let arrivals = match (&self.arrivals, replay) {
+            (Arrivals::Known(arrivals), None) => arrivals.clone(),
+            (Arrivals::File(file), Some(replay)) => {
+                schedule::Arrivals::Replay(replay.at_speed(file.speed))
+            }
+            _ => panic!("due times come from their file"),
+        };
+        schedule::Spec {
+            arrivals,
+            warmup: self.warmup,
+            count: self.count,
+            duration: self.duration,
+            max_in_flight: self.max_in_flight,
+        }
     }
 }
 

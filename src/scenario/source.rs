@@ -2,6 +2,7 @@
 //! place where it was set.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize as _;
 use toml_edit::{Document, Item, TableLike};
@@ -115,7 +116,7 @@ impl<'a> Source<'a> {
     /// The problem of `key`, placed where the key was set: an override, a line of the file, or
     /// the table that it is missing from.
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
-        // `gates[2]` is set where `gates` is.
+        // `gates[2]` is set where `gates` is, and `load.stages[0].to` where `load.stages` is.
         let path = key.split('[').next().unwrap_or(key);
         let set_by = |(k, _): &&(String, String)| path == k || path.starts_with(&format!("{k}."));
         let place = match self.overrides.iter().rev().find(set_by) {
@@ -147,15 +148,35 @@ impl<'a> Source<'a> {
                 .or_else(|| item.span())
                 .map(|span| span.start)
                 .or(offset);
-            if let Some(element) = index.and_then(|i| item.as_array()?.get(i)?.span()) {
-                offset = Some(element.start);
-            }
-            match item.as_table_like() {
+            let inner = match index {
+                None => item.as_table_like(),
+                Some(index) => {
+                    let (span, inner) = element(item, index);
+                    offset = span.map(|span| span.start).or(offset);
+                    inner
+                }
+            };
+            match inner {
                 Some(inner) => table = inner,
                 None => break,
             }
         }
         offset.map(|at| line_of(text, at))
+    }
+}
+
+/// Where element `index` of an array or of an array of tables stands, and the element if it is a
+/// table.
+fn element(item: &Item, index: usize) -> (Option<Range<usize>>, Option<&dyn TableLike>) {
+    if let Some(table) = item.as_array_of_tables().and_then(|list| list.get(index)) {
+        return (table.span(), Some(table));
+    }
+    match item.as_array().and_then(|list| list.get(index)) {
+        Some(value) => (
+            value.span(),
+            value.as_inline_table().map(|table| table as &dyn TableLike),
+        ),
+        None => (None, None),
     }
 }
 
@@ -204,6 +225,20 @@ fn key_at(table: &dyn TableLike, offset: usize) -> String {
                 .is_some_and(|inner| walk(inner, offset, path))
             {
                 return true;
+            }
+            for index in 0.. {
+                match element(item, index) {
+                    (None, None) => break,
+                    (_, Some(inner)) => {
+                        let last = path.len() - 1;
+                        path[last] = format!("{name}[{index}]");
+                        if walk(inner, offset, path) {
+                            return true;
+                        }
+                        name.clone_into(&mut path[last]);
+                    }
+                    (Some(_), None) => {}
+                }
             }
             if item.span().is_some_and(|span| span.contains(&offset))
                 && !matches!(item, Item::Table(_))

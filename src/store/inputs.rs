@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::StoreError;
 use crate::billing::prices::PriceTable;
 use crate::scenario::{Scenario, ScenarioError};
+use crate::schedule::Replay;
 use crate::truth::Truth;
 use crate::verdict::Limit;
 use crate::workload::Given;
@@ -31,6 +32,10 @@ pub struct Inputs {
     pub given: Option<Vec<Given>>,
     /// The file that they stand in.
     pub given_bytes: Option<Vec<u8>>,
+    /// Due times of the user's own, at the speed of their file.
+    pub replay: Option<Replay>,
+    /// The file that they stand in.
+    pub replay_bytes: Option<Vec<u8>>,
     /// Certificate authorities of the user's own.
     pub ca_pem: Option<Vec<u8>>,
     /// Folder that relative paths of the scenario start from.
@@ -87,6 +92,14 @@ pub fn load_inputs(
         }
         None => (None, None),
     };
+    let (replay, replay_bytes) = match scenario.load.replay() {
+        Some(file) => {
+            let bytes = named("load.replay", &file.path)?;
+            let name = folder.join(&file.path).display().to_string();
+            (Some(Replay::read(&name, &bytes)?), Some(bytes))
+        }
+        None => (None, None),
+    };
     let ca_pem = match &scenario.target.ca_file {
         Some(name) => Some(named("target.ca_file", name)?),
         None => None,
@@ -96,6 +109,8 @@ pub fn load_inputs(
         prices,
         given,
         given_bytes,
+        replay,
+        replay_bytes,
         ca_pem,
         folder,
     })

@@ -50,6 +50,9 @@ pub enum StoreError {
     /// A price table is wrong.
     #[error(transparent)]
     Prices(#[from] crate::billing::prices::PriceError),
+    /// A file of due times is wrong.
+    #[error(transparent)]
+    Replay(#[from] crate::schedule::ReplayError),
 }
 
 impl StoreError {

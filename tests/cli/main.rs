@@ -8,6 +8,8 @@ mod bad_input;
 mod faults;
 // Signals and sudden death: what was measured until then is kept.
 mod interrupt;
+// `[load]`: what is refused, and the shipped scenario of each kind.
+mod loads;
 // `quote`, `check` and `mock`.
 mod other_commands;
 // What a terminal, a pipe and a script see: streams, escape codes, closed pipes.

@@ -17,6 +17,7 @@ use weighbridge::record::{FACTS_SCHEMA, Fact, FactSink, Outcome, Phase, Record};
 use weighbridge::report::{Assembly, Report};
 use weighbridge::run::{Conduct, Meter, Pool, Shared, Spend, Stop};
 use weighbridge::scenario::Scenario;
+use weighbridge::schedule::Replay;
 use weighbridge::slice::Slice;
 use weighbridge::time::{Offset, Window};
 use weighbridge::truth::Truth;
@@ -35,6 +36,9 @@ arrivals = "constant"
 rate = 10.0
 count = 20
 "#;
+
+/// The file of every replay here.
+pub const DUE_TIMES: &str = "due_s\n0\n0.25\n0.25\n0.999999999\n1\n2.5\n";
 
 /// Facts in memory.
 #[derive(Clone, Default)]
@@ -56,6 +60,7 @@ pub struct Ran {
     pub prices: PriceTable,
     pub spent: Option<weighbridge::money::Money>,
     pub interrupted: bool,
+    pub open_loop: bool,
 }
 
 impl Ran {
@@ -89,7 +94,7 @@ impl Ran {
             version: "0".to_owned(),
             target: "scripted".to_owned(),
             endpoints: self.scenario.target.endpoints.clone(),
-            open_loop: self.scenario.load.arrivals.is_open(),
+            open_loop: self.open_loop,
             load: String::new(),
             models: self.scenario.target.models.clone(),
             slice: (0, 1),
@@ -162,6 +167,11 @@ pub fn conduct_by<F: Future<Output = bool> + Send + 'static>(
         .collect();
     let scenario = Scenario::parse("test", BASE, &overrides).unwrap_or_else(|e| panic!("{e}"));
     let prices = PriceTable::builtin(&scenario.pricing.table).expect("built in");
+    let replay = scenario.load.replay().map(|file| {
+        Replay::read(&file.path, DUE_TIMES.as_bytes()).unwrap_or_else(|e| panic!("{e}"))
+    });
+    let schedule = scenario.load.spec(replay);
+    let open_loop = schedule.arrivals.is_open();
     let facts = Facts::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -174,7 +184,7 @@ pub fn conduct_by<F: Future<Output = bool> + Send + 'static>(
             run_id: "virtual".to_owned(),
             seed: scenario.seed,
             endpoints: scenario.target.endpoints.clone(),
-            schedule: scenario.load.clone(),
+            schedule,
             workload: scenario.workload.spec(None),
             dialect: scenario.target.dialect.clone(),
             slice: Slice::WHOLE,
@@ -245,6 +255,7 @@ pub fn conduct_by<F: Future<Output = bool> + Send + 'static>(
         prices,
         spent,
         interrupted,
+        open_loop,
     }
 }
 

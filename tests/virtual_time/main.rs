@@ -6,6 +6,7 @@ mod attempts;
 mod conduct;
 mod exit_codes;
 mod harness;
+mod loads;
 mod outcomes;
 mod reports;
 mod truth;

@@ -28,7 +28,7 @@ use crate::plan::Plan;
 use crate::protocol;
 use crate::record::FACTS_SCHEMA;
 use crate::scenario::{HttpVersion, Scenario};
-use crate::schedule::Arrivals;
+use crate::schedule::{Arrivals, Presence, Process, Profile, Replay, Stages, ThinkTime, Users};
 use crate::seed;
 use crate::slice::Slice;
 use crate::store::{Inputs, RunFolder, StoreError};
@@ -88,7 +88,9 @@ pub enum RunError {
     #[error("the system refuses what a run needs: {0}")]
     System(#[from] std::io::Error),
     /// The arrivals hold no session.
-    #[error("the plan holds no session: raise `load.rate`, `load.duration` or `load.count`")]
+    #[error(
+        "the plan holds no session: raise `load.rate`, `load.duration` or `load.count`, or shorten `load.warmup` if it is longer than a replay"
+    )]
     NothingPlanned,
 }
 
@@ -138,7 +140,7 @@ pub fn plan(inputs: &Inputs) -> Plan {
         run_id: random_id(),
         seed: scenario.seed,
         endpoints: scenario.target.endpoints.clone(),
-        schedule: scenario.load.clone(),
+        schedule: scenario.load.spec(inputs.replay.clone()),
         workload: scenario.workload.spec(inputs.given.clone()),
         dialect: scenario.target.dialect.clone(),
         slice: Slice::WHOLE,
@@ -271,9 +273,9 @@ impl<'a> Ready<'a> {
 /// How many worker threads `plan` is done by. A closed loop has work for no more than its users.
 fn workers(asked: Option<u32>, embedded: bool, plan: &Plan) -> u32 {
     let workers = asked.unwrap_or_else(|| cpus() - u32::from(embedded));
-    let useful = match plan.schedule.arrivals {
-        Arrivals::Closed { concurrency } => concurrency,
-        Arrivals::Constant { .. } | Arrivals::Poisson { .. } => u32::MAX,
+    let useful = match &plan.schedule.arrivals {
+        Arrivals::Closed(users) => users.concurrency,
+        Arrivals::Open { .. } | Arrivals::Replay(_) => u32::MAX,
     };
     workers.clamp(1, useful)
 }
@@ -394,10 +396,17 @@ fn random_id() -> String {
 /// The load in words.
 pub fn describe(plan: &Plan) -> String {
     let spec = &plan.schedule;
-    let arrivals = match spec.arrivals {
-        Arrivals::Closed { concurrency } => format!("closed loop, {concurrency} users"),
-        Arrivals::Constant { rate } => format!("open loop, constant {rate}/s"),
-        Arrivals::Poisson { rate } => format!("open loop, Poisson {rate}/s"),
+    let arrivals = match &spec.arrivals {
+        Arrivals::Closed(users) => format!("closed loop, {}", users_in_words(users)),
+        Arrivals::Open { process, profile } => {
+            let process = match process {
+                Process::Constant => "constant".to_owned(),
+                Process::Poisson => "Poisson".to_owned(),
+                Process::Gamma(burstiness) => format!("gamma ({})", burstiness.shape()),
+            };
+            format!("open loop, {process} {}", profile_in_words(profile))
+        }
+        Arrivals::Replay(replay) => format!("open loop, {}", replay_in_words(replay)),
     };
     let count = spec.count.map(|n| format!(", {n} requests"));
     let duration = spec
@@ -413,4 +422,60 @@ pub fn describe(plan: &Plan) -> String {
         count.unwrap_or_default(),
         duration.unwrap_or_default()
     )
+}
+
+fn users_in_words(users: &Users) -> String {
+    let time = humantime::format_duration;
+    let think_time = match users.think_time {
+        ThinkTime::Fixed(Duration::ZERO) => String::new(),
+        ThinkTime::Fixed(fixed) => format!(" who think for {}", time(fixed)),
+        ThinkTime::Uniform { min, max } => {
+            format!(" who think for {} to {}", time(min), time(max))
+        }
+        ThinkTime::Exponential { mean } => format!(" who think for {} on average", time(mean)),
+        ThinkTime::Lognormal { median, .. } => {
+            format!(" who think for {} at the median", time(median))
+        }
+    };
+    match &users.presence {
+        Presence::Stay {
+            stagger: Duration::ZERO,
+        } => format!("{} users{think_time}", users.concurrency),
+        Presence::Stay { stagger } => {
+            let begin = time(*stagger);
+            format!(
+                "{} users{think_time} and begin within {begin}",
+                users.concurrency
+            )
+        }
+        Presence::Staged(stages) => {
+            let users = stages_in_words(stages, " users");
+            format!("{users}{think_time}")
+        }
+    }
+}
+
+fn profile_in_words(profile: &Profile) -> String {
+    match profile {
+        Profile::Flat { rate } => format!("{rate}/s"),
+        Profile::Staged(stages) => stages_in_words(stages, "/s"),
+    }
+}
+
+fn stages_in_words(stages: &Stages, unit: &str) -> String {
+    let ends = stages.iter().flat_map(|stage| [stage.from, stage.to]);
+    let (low, high) = (ends.fold(f64::INFINITY, f64::min), stages.highest());
+    match stages.iter().count() {
+        1 => format!("{} to {}{unit}", stages.first(), stages.last()),
+        n => format!("{low} to {high}{unit} ({n} stages)"),
+    }
+}
+
+fn replay_in_words(replay: &Replay) -> String {
+    let arrivals = replay.len();
+    let speed = match replay.speed() {
+        1.0 => String::new(),
+        speed => format!(" at {speed} times its speed"),
+    };
+    format!("replay of {arrivals} due times{speed}")
 }
