@@ -280,8 +280,8 @@ impl<T: Transport> Conduct<T> {
         }
     }
 
-    /// A user waits until `at`. Whether there may be a session for it then: it does not wait for
-    /// a moment when the load is over, nor when the run is stopped or nothing is left to start.
+    /// A user waits until `at`. Whether there may be a session for it then: it waits no longer than
+    /// the load lasts, nor when the run is stopped or nothing is left to start.
     async fn goes_on_at(&self, at: Offset, pool: &Pool) -> bool {
         if self.shared.stopped() > Stop::No {
             return false;
@@ -289,14 +289,14 @@ impl<T: Transport> Conduct<T> {
         if at <= self.clock.now() {
             return true;
         }
-        if self.plan.ends(Part::Measured).is_some_and(|end| at >= end) {
-            return false;
-        }
+        // To the end, and not less: whoever thinks beyond it is a user until then.
+        let end = self.plan.ends(Part::Measured);
+        let until = end.map_or(at, |end| end.min(at));
         tokio::select! {
             biased;
             () = self.shared.no_more_arrivals() => false,
             () = pool.emptied.cancelled() => false,
-            () = self.clock.sleep_until(at) => true,
+            () = self.clock.sleep_until(until) => until == at,
         }
     }
 

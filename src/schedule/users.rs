@@ -225,6 +225,17 @@ mod tests {
         assert_eq!([0, 1].map(|i| at(i, 7_000)), [Some(8_000), None]);
         assert_eq!(at(0, 9_000), None);
 
+        // A level that is only touched is not above.
+        let touched = [stage(1, 0.0, 1.0), stage(1, 0.0, 0.0), stage(1, 2.0, 2.0)];
+        let touched = Users {
+            presence: Presence::Staged(Stages::new(&touched).expect("sound stages")),
+            ..Users::busy(2)
+        };
+        assert_eq!(
+            touched.at_work(1, Offset::ZERO, Offset::ZERO),
+            Some(Offset::from_duration(2 * SECOND))
+        );
+
         // A warm-up keeps the first level; on the way down, the last to come goes first.
         let down = Users {
             presence: Presence::Staged(Stages::new(&[stage(4, 4.0, 0.0)]).expect("sound stages")),
