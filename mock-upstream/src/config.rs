@@ -119,15 +119,17 @@ pub enum Distribution {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Output {
-    /// Output tokens when the request sets no limit. With a limit it is always exactly the limit.
+    /// Output tokens when the request sets no limit. With a limit it is always exactly the limit, see `obey_limit`.
     pub tokens: u64,
+    /// Whether a limit in the request decides the number of output tokens. Without that it is always `tokens`.
+    pub obey_limit: bool,
     /// No answer has more output tokens than this, whatever the request allows.
     pub max_tokens: u64,
     /// Tokens in one stream event.
     pub tokens_per_event: u64,
     /// The share of output tokens that is reasoning, streamed first; between 0 and 1.
     pub reasoning_share: f64,
-    /// Calls returned when the request offers tools and does not forbid their use.
+    /// Calls returned when the request offers tools and does not forbid their use; 0 answers with text.
     pub tool_calls: u32,
     /// When a stream of chat completions says what it used. Mistral's always does.
     pub usage_in_stream: UsageInStream,
@@ -137,6 +139,7 @@ impl Default for Output {
     fn default() -> Self {
         Self {
             tokens: 64,
+            obey_limit: true,
             max_tokens: 4096,
             tokens_per_event: 1,
             reasoning_share: 0.0,
@@ -327,7 +330,6 @@ impl Config {
             OUTPUT_TOKENS_MAX,
         )?;
         at_least_one("output.tokens_per_event", self.output.tokens_per_event)?;
-        at_least_one("output.tool_calls", self.output.tool_calls.into())?;
         at_most(
             "output.tool_calls",
             self.output.tool_calls.into(),
