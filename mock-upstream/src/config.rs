@@ -22,6 +22,8 @@ pub struct Config {
     pub direct: bool,
     /// Requests a wiremock server answers before a fresh one takes over, since it keeps a copy of each; 0 is never.
     pub rotate_after: u64,
+    /// Whether the journal has the planned and the written time of each frame: some 15 bytes each.
+    pub journal_frames: bool,
     /// If set, requests without this key are answered with 401.
     pub api_key: Option<String>,
     /// If set, requests for other models are answered with 404.
@@ -43,6 +45,7 @@ impl Default for Config {
             dialect: Dialect::OpenAi,
             direct: false,
             rotate_after: 4000,
+            journal_frames: false,
             api_key: None,
             models: None,
             timing: Timing::default(),
