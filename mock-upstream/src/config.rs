@@ -44,7 +44,7 @@ impl Default for Config {
             seed: 0,
             dialect: Dialect::OpenAi,
             direct: false,
-            rotate_after: 4000,
+            rotate_after: 1000,
             journal_frames: false,
             api_key: None,
             models: None,
