@@ -35,6 +35,12 @@ pub struct Args {
     /// Allow an address that other machines can reach
     #[arg(long)]
     pub allow_remote: bool,
+    /// Answer without wiremock in between, as `direct = true` in the file does
+    #[arg(long)]
+    pub direct: bool,
+    /// Journal the planned and the written time of each frame, as `journal_frames = true` in the file does
+    #[arg(long)]
+    pub journal_frames: bool,
     /// Seconds for which streams may go on after SIGINT or SIGTERM; a second signal stops at once
     #[arg(long, value_name = "SECONDS", default_value_t = crate::DEFAULT_GRACE.as_secs())]
     pub grace: u64,
@@ -69,7 +75,7 @@ pub fn main_with(args: Args) -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
-    let config = match args.config {
+    let mut config = match args.config {
         None => Config::default(),
         Some(path) => {
             let text = std::fs::read_to_string(&path).map_err(|source| Failure::Read {
@@ -79,6 +85,9 @@ fn run(args: Args) -> Result<(), Failure> {
             Config::from_toml(&text, &path.display().to_string())?
         }
     };
+    config.direct |= args.direct;
+    config.journal_frames |= args.journal_frames;
+    raise_descriptor_limit();
     // One thread with one timer paces best: no wake-up crosses to another core.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -103,6 +112,19 @@ fn run(args: Args) -> Result<(), Failure> {
         Ok(())
     })
 }
+
+/// Allows as many open connections as the system lets this process have: its own limit is often 1,024.
+#[cfg(target_os = "linux")]
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // It stays as it was where that is refused; `accept_errors` in the stats tells when it is too low.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn raise_descriptor_limit() {}
 
 fn announce(mock: &MockUpstream) {
     let mut stdout = io::stdout().lock();

@@ -22,6 +22,8 @@ pub struct Config {
     pub direct: bool,
     /// Requests a wiremock server answers before a fresh one takes over, since it keeps a copy of each; 0 is never.
     pub rotate_after: u64,
+    /// Whether the journal has the planned and the written time of each frame: some 15 bytes each.
+    pub journal_frames: bool,
     /// If set, requests without this key are answered with 401.
     pub api_key: Option<String>,
     /// If set, requests for other models are answered with 404.
@@ -42,7 +44,8 @@ impl Default for Config {
             seed: 0,
             dialect: Dialect::OpenAi,
             direct: false,
-            rotate_after: 4000,
+            rotate_after: 1000,
+            journal_frames: false,
             api_key: None,
             models: None,
             timing: Timing::default(),
@@ -119,15 +122,17 @@ pub enum Distribution {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Output {
-    /// Output tokens when the request sets no limit. With a limit it is always exactly the limit.
+    /// Output tokens when the request sets no limit. With a limit it is always exactly the limit, see `obey_limit`.
     pub tokens: u64,
+    /// Whether a limit in the request decides the number of output tokens. Without that it is always `tokens`.
+    pub obey_limit: bool,
     /// No answer has more output tokens than this, whatever the request allows.
     pub max_tokens: u64,
     /// Tokens in one stream event.
     pub tokens_per_event: u64,
     /// The share of output tokens that is reasoning, streamed first; between 0 and 1.
     pub reasoning_share: f64,
-    /// Calls returned when the request offers tools and does not forbid their use.
+    /// Calls returned when the request offers tools and does not forbid their use; 0 answers with text.
     pub tool_calls: u32,
     /// When a stream of chat completions says what it used. Mistral's always does.
     pub usage_in_stream: UsageInStream,
@@ -137,6 +142,7 @@ impl Default for Output {
     fn default() -> Self {
         Self {
             tokens: 64,
+            obey_limit: true,
             max_tokens: 4096,
             tokens_per_event: 1,
             reasoning_share: 0.0,
@@ -327,7 +333,6 @@ impl Config {
             OUTPUT_TOKENS_MAX,
         )?;
         at_least_one("output.tokens_per_event", self.output.tokens_per_event)?;
-        at_least_one("output.tool_calls", self.output.tool_calls.into())?;
         at_most(
             "output.tool_calls",
             self.output.tool_calls.into(),

@@ -1,7 +1,7 @@
 //! The journal: what was really received and written, one line of JSON a completion request.
 //!
 //! Entries go to an unnamed temporary file, so memory stays flat however long the upstream runs. An entry is in the
-//! journal before the last frame is handed to the connection: whoever has read a whole answer finds its entry. The
+//! journal before the last frame is written: whoever has read a whole answer finds its entry. The
 //! entry of an answer that was not read to its end follows as soon as the server notices that the client is gone.
 
 use std::fs::File;
@@ -15,7 +15,9 @@ use hyper::body::{Body, Frame};
 use serde::{Deserialize, Serialize};
 
 /// The truth about one completion request and its answer. Times ending in `_ns` are nanoseconds since the
-/// upstream's start, on the monotonic clock.
+/// upstream's start, on the monotonic clock. *Written* is the moment right before the system call that took the frame's
+/// last byte; for the last frames of a stream, right before the first call that offered them; and for whole bodies,
+/// HTTP/2 and HTTP/1.0 the moment at which hyper got the frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalEntry {
     /// The request's place in the order of receipt, from 0; requests that are no completions take places too.
@@ -38,19 +40,19 @@ pub struct JournalEntry {
     pub received_unix_us: u64,
     /// When the head of the request was received.
     pub received_ns: u64,
-    /// When the first frame, and the response's head with it, was handed to the connection.
+    /// When the first frame, and the response's head with it, was written.
     pub first_write_ns: Option<u64>,
-    /// When the first token event was handed to the connection.
+    /// When the first token event was written.
     pub first_token_write_ns: Option<u64>,
-    /// When the latest frame was handed to the connection.
+    /// When the latest frame was written.
     pub last_write_ns: Option<u64>,
     /// Frames of the script. One frame is one HTTP chunk and at most one event.
     pub frames: u64,
-    /// Frames that were handed to the connection.
+    /// Frames that were written.
     pub frames_written: u64,
     /// Token events among the frames written: text, reasoning, a tool call's name, a piece of its arguments.
     pub token_events: u64,
-    /// The longest time by which a frame was handed over later than planned.
+    /// The longest time by which a frame was written later than planned.
     pub lateness_ns_max: u64,
     /// Tokens of the whole answer, delivered or not.
     pub usage: Usage,
@@ -70,10 +72,22 @@ pub struct JournalEntry {
     pub finish: Option<String>,
     /// The planted fault, by its name in the configuration.
     pub fault: Option<String>,
-    /// Whether every frame was handed over and the answer ended as HTTP demands.
+    /// Whether every frame was written and the answer ended as HTTP demands.
     pub completed: bool,
     /// Size of the request's body.
     pub body_bytes: u64,
+    /// When each frame was planned and written, if the configuration says `journal_frames`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_times: Option<FrameTimes>,
+}
+
+/// The times of an answer's frames in order, in nanoseconds since the receipt of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameTimes {
+    /// When each frame of the script was to be written.
+    pub planned_ns: Vec<u64>,
+    /// When each frame that was written was: as many as there are `frames_written`.
+    pub written_ns: Vec<u64>,
 }
 
 /// The emulated API of a request.
@@ -303,6 +317,7 @@ mod tests {
             fault: None,
             completed: true,
             body_bytes: 7,
+            frame_times: None,
         }
     }
 

@@ -211,6 +211,12 @@ impl Builder {
         self
     }
 
+    /// Whether the journal has the times of each frame, see [`Config::journal_frames`].
+    pub fn journal_frames(mut self, journal: bool) -> Self {
+        self.config.journal_frames = journal;
+        self
+    }
+
     /// How long [`MockUpstream::shutdown`] lets answers go on.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;

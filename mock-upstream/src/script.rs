@@ -94,11 +94,24 @@ impl Frames {
 
     /// Appends a frame. Frames are played in order: one with an earlier time than its predecessor waits for it.
     pub fn push(&mut self, at: Duration, content: Content, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.push_pieces(at, content, &[bytes]);
+    }
+
+    /// Appends a frame made of pieces, none of which is copied before.
+    pub(crate) fn push_pieces<B: AsRef<[u8]>>(
+        &mut self,
+        at: Duration,
+        content: Content,
+        pieces: &[B],
+    ) {
+        let start = self.bytes.len();
+        for piece in pieces {
+            self.bytes.extend_from_slice(piece.as_ref());
+        }
         self.list.push(Frame {
             at,
             content,
-            bytes: bytes.len(),
+            bytes: self.bytes.len() - start,
         });
     }
 

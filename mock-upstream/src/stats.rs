@@ -20,7 +20,7 @@ pub struct Stats {
     pub anthropic: u64,
     /// Those that asked for a stream.
     pub streams: u64,
-    /// Answers that were handed over whole.
+    /// Answers that were written whole.
     pub completed: u64,
     /// Answers that were not, because of a planted fault or since the client hung up.
     pub aborted: u64,
@@ -28,13 +28,13 @@ pub struct Stats {
     pub faults: u64,
     /// Answers by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// Frames handed over.
+    /// Frames written.
     pub frames: u64,
-    /// Token events handed over.
+    /// Token events written.
     pub token_events: u64,
     /// Tokens of the whole answers, delivered or not.
     pub usage: Usage,
-    /// How late frames were handed over.
+    /// How late frames were written.
     pub lateness: Lateness,
     /// Requests being answered at this moment.
     pub in_flight: u64,
@@ -42,9 +42,12 @@ pub struct Stats {
     pub rotations: u64,
     /// Entries that the journal's file could not take.
     pub journal_errors: u64,
+    /// Times that a connection could not be accepted, for want of descriptors or memory.
+    #[serde(default)]
+    pub accept_errors: u64,
 }
 
-/// The distribution of the time by which frames were handed over later than planned. Quantiles are upper bounds
+/// The distribution of the time by which frames were written later than planned. Quantiles are upper bounds
 /// within an eighth of the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Lateness {
@@ -54,6 +57,9 @@ pub struct Lateness {
     pub ns_p50: u64,
     /// 99th percentile, in nanoseconds.
     pub ns_p99: u64,
+    /// 99.9th percentile, in nanoseconds.
+    #[serde(default)]
+    pub ns_p999: u64,
     /// Maximum, in nanoseconds.
     pub ns_max: u64,
 }
@@ -102,6 +108,10 @@ impl Counters {
 
     pub(crate) fn count_lateness(&self, ns: u64) {
         self.lateness.count(ns);
+    }
+
+    pub(crate) fn count_accept_error(&self) {
+        self.lock().accept_errors += 1;
     }
 
     pub(crate) fn count_rotation(&self) {
@@ -191,8 +201,8 @@ impl LatenessCounts {
             .collect();
         let count: u64 = counts.iter().sum();
         let ns_max = self.max.load(Ordering::Relaxed);
-        let quantile = |percent: u64| {
-            let rank = (count * percent).div_ceil(100);
+        let quantile = |per_mille: u64| {
+            let rank = (count * per_mille).div_ceil(1000);
             let mut seen = 0;
             let found = counts.iter().position(|bucket| {
                 seen += bucket;
@@ -202,8 +212,9 @@ impl LatenessCounts {
         };
         Lateness {
             count,
-            ns_p50: quantile(50),
-            ns_p99: quantile(99),
+            ns_p50: quantile(500),
+            ns_p99: quantile(990),
+            ns_p999: quantile(999),
             ns_max,
         }
     }
@@ -254,6 +265,7 @@ mod tests {
         assert_eq!((summary.count, summary.ns_max), (1_000, 1_000));
         assert!((500..=563).contains(&summary.ns_p50), "{summary:?}");
         assert!((990..=1_000).contains(&summary.ns_p99), "{summary:?}");
+        assert!((999..=1_000).contains(&summary.ns_p999), "{summary:?}");
         assert_eq!(LatenessCounts::new().summary(), Lateness::default());
     }
 }

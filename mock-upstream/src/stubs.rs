@@ -1,4 +1,4 @@
-//! The half that decides what is answered: a wiremock server on loopback, renewed every few thousand requests.
+//! The half that decides what is answered: a wiremock server on loopback, renewed every thousand requests or so.
 //!
 //! wiremock matches requests against the stubs that a test's author mounted, and, at the lowest priority, against a
 //! catch-all whose answer is a script. The script does not travel through the socket: it waits in [`Slots`] under

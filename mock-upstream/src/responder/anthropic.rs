@@ -265,8 +265,16 @@ struct Events {
 impl Events {
     /// An event; `members` follow its type.
     fn push(&mut self, at: Duration, content: Content, name: &str, members: &str) {
-        let event = format!("event: {name}\ndata: {{\"type\":\"{name}\"{members}}}\n\n");
-        self.frames.push(at, content, event.as_bytes());
+        let pieces = [
+            "event: ",
+            name,
+            "\ndata: {\"type\":\"",
+            name,
+            "\"",
+            members,
+            "}\n\n",
+        ];
+        self.frames.push_pieces(at, content, &pieces);
     }
 
     /// Opens a block, after closing the one before. The start of a tool's block names it: a token event.

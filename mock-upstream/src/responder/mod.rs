@@ -4,6 +4,7 @@
 //! `Ask`, and writing one `Reply` back in their shapes, is left to the modules `openai` and `anthropic`. Nothing here
 //! waits, touches a socket or reads a clock, so benches may call it without wiremock.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -422,6 +423,7 @@ fn compose(
     let calls = make_calls(ask, truth.endpoint, mistral, &mark, config, draws);
     let planned = ask
         .limit
+        .filter(|_| config.output.obey_limit)
         .unwrap_or(config.output.tokens)
         .min(config.output.max_tokens);
     let reasoning_tokens = share_of(planned, config.output.reasoning_share);
@@ -494,7 +496,7 @@ fn make_calls(
             .take(1)
             .collect(),
     };
-    if tools.is_empty() {
+    if tools.is_empty() || config.output.tool_calls == 0 {
         return Vec::new();
     }
     let count = if matches!(ask.choice, Choice::Named(_)) || !ask.parallel {
@@ -606,11 +608,7 @@ impl Reply {
 
     fn run(&self, range: std::ops::Range<u64>, prefix: &str) -> String {
         range.fold(String::new(), |mut text, i| {
-            text.push_str(&self.mark);
-            text.push('.');
-            text.push_str(prefix);
-            text.push_str(&i.to_string());
-            text.push(' ');
+            write!(text, "{}.{prefix}{i} ", self.mark).expect("a string takes any text");
             text
         })
     }
@@ -873,6 +871,11 @@ fn is_lower_hex(byte: u8) -> bool {
 
 /// A text as a JSON string, with its quotes.
 pub(crate) fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        // Every token passes here, and none has anything to escape.
+        return ["\"", text, "\""].concat();
+    }
     Value::from(text).to_string()
 }
 

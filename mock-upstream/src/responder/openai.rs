@@ -284,11 +284,15 @@ struct Chunks {
 
 impl Chunks {
     fn delta(&mut self, at: Duration, content: Content, delta: &str) {
-        let chunk = format!(
-            "{}{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}]{}}}\n\n",
-            self.start, self.no_usage,
-        );
-        self.frames.push(at, content, chunk.as_bytes());
+        let pieces = [
+            self.start.as_str(),
+            "{\"index\":0,\"delta\":",
+            delta,
+            ",\"finish_reason\":null}]",
+            self.no_usage,
+            "}\n\n",
+        ];
+        self.frames.push_pieces(at, content, &pieces);
     }
 
     fn finish(

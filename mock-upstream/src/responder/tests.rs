@@ -555,6 +555,26 @@ fn both_endpoints_take_the_same_time_and_tokens_for_the_same_prompt() {
 }
 
 #[test]
+fn a_fixed_size_is_that_of_every_answer() {
+    let mut config = config();
+    config.output.tokens = 7;
+    config.output.obey_limit = false;
+    config.output.tool_calls = 0;
+    for (path, tools) in [
+        (CHAT_COMPLETIONS, openai_tools()),
+        (MESSAGES, json!([{"name": "now", "input_schema": {}}])),
+    ] {
+        for limit in [1, 3, 100] {
+            let body = prompt(&json!({"stream": true, "max_tokens": limit, "tools": tools}));
+            let script = ask(path, &body, &config);
+            let truth = script.truth.as_ref().expect("a completion");
+            assert_eq!(script.frames.token_events(), 7);
+            assert_eq!((truth.usage.output, truth.tool_calls), (7, 0));
+        }
+    }
+}
+
+#[test]
 fn output_is_the_limit_up_to_the_cap_and_the_default_without() {
     let mut config = config();
     config.output.tokens = 5;

@@ -72,6 +72,24 @@ fn it_serves_a_configuration_and_stops_at_a_signal() {
 }
 
 #[test]
+fn flags_stand_in_for_keys_of_the_file() {
+    run(async {
+        let (_child, address, _stdout) =
+            listening(program().args(["--direct", "--journal-frames"])).await;
+        assert!(post(address, MESSAGES, &prompt(1, true)).await.complete);
+        let journal = get(address, "/__mock/journal").await.json();
+        let times = &journal["frame_times"];
+        let count = |key: &str| times[key].as_array().map(Vec::len);
+        assert!(count("planned_ns").is_some_and(|count| count > 5));
+        assert_eq!(count("planned_ns"), count("written_ns"));
+        assert_eq!(
+            get(address, "/__mock/stats").await.json()["accept_errors"],
+            0
+        );
+    });
+}
+
+#[test]
 fn mistakes_exit_with_2_and_say_where_they_are() {
     run(async {
         let mut file = tempfile::NamedTempFile::new().expect("a file");

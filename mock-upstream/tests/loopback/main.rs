@@ -5,6 +5,7 @@ mod client;
 mod faults;
 mod journal;
 mod serving;
+mod streams;
 mod stubs;
 
 use std::future::Future;

@@ -4,6 +4,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use mock_upstream::config::Dialect;
+use mock_upstream::stats::Lateness;
 use mock_upstream::{Config, MockUpstream, StartError};
 use serde_json::json;
 
@@ -214,11 +215,19 @@ fn control_endpoints_answer() {
             (&json!(2), &json!(1))
         );
         assert_eq!(stats["statuses"], json!({"200": 2}));
+        let lateness = &stats["lateness"];
+        assert_eq!(lateness["count"], stats["frames"]);
+        let quantiles = ["ns_p50", "ns_p99", "ns_p999", "ns_max"].map(|key| lateness[key].as_u64());
+        assert!(
+            quantiles[0].is_some() && quantiles.is_sorted(),
+            "{lateness}"
+        );
         assert_eq!(
             post(address, "/__mock/reset", &json!(null)).await.status,
             204
         );
         assert_eq!(mock.stats().requests, 0);
+        assert_eq!(mock.stats().lateness, Lateness::default());
         assert_eq!(get(address, "/__mock/journal").await.text(), "");
         mock.shutdown().await;
     });

@@ -1,38 +1,50 @@
 //! The half that performs scripts in time, and writes down what it did.
 //!
-//! A hyper server reads each request, has its script decided, and hands every frame over at its moment as a chunk
-//! of its own. *Written* in the journal means: handed to hyper, which flushes it to the socket as soon as this body
-//! has nothing more that is due. The socket's buffer and the network come after that. A client that does not read
-//! holds frames back, and they count as late.
+//! A hyper server reads each request and has its script decided. The frames of an HTTP/1.1 stream are then written to
+//! the socket by the [`conductor`], each as a chunk of its own, past hyper; those of other answers are handed to
+//! hyper one by one. *Written* in the journal means: the clock read right before the system call that took the last
+//! byte of the frame. There are two exceptions. The last frames of a stream, those that are due when it ends, bear
+//! the moment at which they were first offered to the socket together with the terminator. And where hyper writes
+//! (HTTP/2, HTTP/1.0, whole bodies), it is the moment at which hyper got the frame, which it flushes at once. The
+//! socket's buffer and the network come after that. A client that does not read holds frames back, and they count as
+//! late.
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use precise_timer::{Sleep, Timer};
+use precise_timer::Timer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::journal::{Journal, JournalEntry, Lines};
-use crate::responder::{self, Received};
-use crate::script::{Content, Ending, Frame as ScriptFrame, Frames, Script, Truth};
+use crate::journal::{Journal, Lines};
+use crate::responder;
+use crate::script::{Content, Ending, Frames, Script};
 use crate::stats::{Counters, Stats};
 use crate::stubs::{Decision, Stubs};
+
+mod conductor;
+mod line;
+mod performance;
+
+use conductor::Conductor;
+use line::{Line, StagedBody};
+use performance::{PacedBody, Performance, Presence, Receipt};
 
 /// The largest request body, and the largest answer of an author's stub, that is read into memory.
 pub(crate) const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -65,6 +77,10 @@ pub(crate) async fn serve(
 ) {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http2().max_concurrent_streams(HTTP2_STREAMS_MAX);
+    let conductor = Arc::new(Conductor::default());
+    // Aborted with this function's end.
+    let mut conducting = JoinSet::new();
+    conducting.spawn(Arc::clone(&conductor).conduct(player.timer.clone()));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -75,6 +91,7 @@ pub(crate) async fn serve(
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else {
+                    player.counters.count_accept_error();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 };
@@ -83,13 +100,15 @@ pub(crate) async fn serve(
         };
         // Fails only if the client is gone already, which the connection finds out itself.
         let _ = stream.set_nodelay(true);
+        let (transport, line) = Line::open(stream, Arc::clone(&conductor));
         let player = Arc::clone(&player);
         let service = service_fn(move |request| {
             let player = Arc::clone(&player);
-            async move { Ok::<_, Infallible>(player.answer(request).await) }
+            let line = Arc::clone(&line);
+            async move { Ok::<_, Infallible>(player.answer(request, &line).await) }
         });
         let connection = http
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(transport), service)
             .into_owned();
         let watched = graceful.watch(connection);
         connections.spawn(async move {
@@ -117,12 +136,16 @@ pub(crate) fn widen_descriptor_table(listener: &TcpListener) {
 }
 
 impl Player {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        line: &Arc<Line>,
+    ) -> Response<Answer> {
         let path = request.uri().path();
         if path == "/health" || path.starts_with("/__mock/") {
             return self.control(&request);
         }
-        self.complete(request).await
+        self.complete(request, line).await
     }
 
     /// The upstream's own endpoints, which no API has.
@@ -165,7 +188,11 @@ impl Player {
     }
 
     /// Has the script of an API request decided, and starts to perform it.
-    async fn complete(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
+    async fn complete(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        line: &Arc<Line>,
+    ) -> Response<Answer> {
         let receipt = Receipt {
             at: Instant::now(),
             unix_us: unix_us(),
@@ -191,11 +218,27 @@ impl Player {
                 responder::refuse_as(&received, &self.config, StatusCode::BAD_REQUEST, &reason)
             }
         };
-        let status = script.status;
-        let headers = script.headers.clone();
-        let mut performance = Performance::new(receipt, script);
+        let Script {
+            status,
+            headers,
+            frames,
+            ending,
+            truth,
+        } = script;
+        let (bytes, frames) = frames.into_reel();
+        let performance = Performance::new(receipt, frames, status, ending, truth);
+        // The head leaves with the first frame.
         performance.opening().await;
-        let mut response = Response::new(Answer::Performance(Box::new(performance)));
+        // Where hyper uses chunks, which are what the line writes.
+        let is_chunked =
+            parts.version == Version::HTTP_11 && !headers.contains_key(header::CONTENT_LENGTH);
+        let answer = if is_chunked {
+            line.enter(performance, bytes)
+                .map_or_else(Answer::Paced, Answer::Staged)
+        } else {
+            Answer::Paced(Box::new(PacedBody::new(performance, bytes)))
+        };
+        let mut response = Response::new(answer);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
@@ -246,234 +289,12 @@ impl Player {
     }
 }
 
-/// One request's arrival.
-struct Receipt {
-    at: Instant,
-    unix_us: u64,
-    seq: u64,
-    presence: Presence,
-}
-
-impl Receipt {
-    fn received<'a>(&self, parts: &'a Parts, body: &'a [u8]) -> Received<'a> {
-        Received {
-            method: &parts.method,
-            path: parts.uri.path(),
-            headers: &parts.headers,
-            body,
-            seq: self.seq,
-            unix_us: self.unix_us,
-        }
-    }
-}
-
-/// Counts a request as in flight for as long as it lives.
-struct Presence {
-    player: Arc<Player>,
-}
-
-impl Presence {
-    fn enter(player: &Arc<Player>) -> Self {
-        player.counters.enter();
-        Self {
-            player: Arc::clone(player),
-        }
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.player.counters.leave();
-    }
-}
-
-/// A script being performed: the body of a response.
-///
-/// It journals itself when the last frame leaves, or when it is dropped before that.
-pub(crate) struct Performance {
-    bytes: Bytes,
-    frames: Vec<ScriptFrame>,
-    ending: Ending,
-    truth: Option<Box<Truth>>,
-    status: StatusCode,
-    receipt: Receipt,
-    next: usize,
-    sleep: Option<Sleep>,
-    /// Whether the connection had a turn to flush the last frame before the cut.
-    flushed: bool,
-    first_write: Option<Instant>,
-    first_token_write: Option<Instant>,
-    last_write: Option<Instant>,
-    token_events: u64,
-    cost_written: bool,
-    lateness_ns_max: u64,
-}
-
-impl Performance {
-    fn new(receipt: Receipt, script: Script) -> Self {
-        let (bytes, frames) = script.frames.into_reel();
-        Self {
-            bytes,
-            frames,
-            ending: script.ending,
-            truth: script.truth.map(Box::new),
-            status: script.status,
-            receipt,
-            next: 0,
-            sleep: None,
-            flushed: false,
-            first_write: None,
-            first_token_write: None,
-            last_write: None,
-            token_events: 0,
-            cost_written: false,
-            lateness_ns_max: 0,
-        }
-    }
-
-    /// Waits for the first frame's moment, so that the head leaves with it.
-    async fn opening(&mut self) {
-        std::future::poll_fn(|context| self.poll_due(context)).await;
-    }
-
-    /// Ready when the next frame is due, or at once if there is none.
-    fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(frame) = self.frames.get(self.next) else {
-            return Poll::Ready(());
-        };
-        let due = self.receipt.at + frame.at;
-        let timer = &self.receipt.presence.player.timer;
-        let sleep = self.sleep.get_or_insert_with(|| timer.sleep_until(due));
-        ready!(Pin::new(sleep).poll(context));
-        Poll::Ready(())
-    }
-
-    /// Hands the next frame over: notes the moment, and journals the answer if it was the last.
-    fn hand_over(&mut self) -> Bytes {
-        let now = Instant::now();
-        let frame = self.frames[self.next];
-        self.sleep = None;
-        self.next += 1;
-        self.first_write.get_or_insert(now);
-        self.last_write = Some(now);
-        if frame.content.has_tokens() {
-            self.first_token_write.get_or_insert(now);
-            self.token_events += 1;
-        }
-        self.cost_written |= frame.content.has_cost();
-        let late = nanoseconds(now.saturating_duration_since(self.receipt.at + frame.at));
-        self.lateness_ns_max = self.lateness_ns_max.max(late);
-        if self.truth.is_some() {
-            self.receipt.presence.player.counters.count_lateness(late);
-        }
-        let bytes = self.bytes.split_to(frame.length());
-        if self.is_done() {
-            self.write_journal(true);
-        }
-        bytes
-    }
-
-    fn is_done(&self) -> bool {
-        self.next == self.frames.len() && self.ending == Ending::Clean
-    }
-
-    fn write_journal(&mut self, completed: bool) {
-        let Some(truth) = self.truth.take() else {
-            return;
-        };
-        let player = &self.receipt.presence.player;
-        let since_start =
-            |moment: Instant| nanoseconds(moment.saturating_duration_since(player.started));
-        let recorded_cost = if self.cost_written {
-            truth.cost.clone()
-        } else if self.first_write.is_some() {
-            truth.header_cost
-        } else {
-            None
-        };
-        let entry = JournalEntry {
-            seq: self.receipt.seq,
-            nonce: truth.nonce,
-            trace_id: truth.trace_id,
-            endpoint: truth.endpoint,
-            path: truth.path,
-            model: truth.model,
-            stream: truth.stream,
-            status: self.status.as_u16(),
-            received_unix_us: self.receipt.unix_us,
-            received_ns: since_start(self.receipt.at),
-            first_write_ns: self.first_write.map(since_start),
-            first_token_write_ns: self.first_token_write.map(since_start),
-            last_write_ns: self.last_write.map(since_start),
-            frames: self.frames.len() as u64,
-            frames_written: self.next as u64,
-            token_events: self.token_events,
-            lateness_ns_max: self.lateness_ns_max,
-            usage: truth.usage,
-            cost: truth.cost,
-            recorded_cost,
-            tool_calls: truth.tool_calls,
-            text_sha256: truth.text_sha256,
-            reasoning_sha256: truth.reasoning_sha256,
-            finish: truth.finish,
-            fault: truth.fault.map(|fault| fault.name().to_owned()),
-            completed,
-            body_bytes: truth.body_bytes,
-        };
-        let journaled = player.journal.append(&entry).is_ok();
-        player.counters.count(&entry, journaled);
-    }
-}
-
-impl Drop for Performance {
-    fn drop(&mut self) {
-        self.write_journal(false);
-    }
-}
-
-/// The planted end of a connection.
-#[derive(Debug, thiserror::Error)]
-#[error("the script cuts the connection here")]
-struct Cut;
-
-impl Body for Performance {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.next < self.frames.len() {
-            ready!(self.poll_due(context));
-            return Poll::Ready(Some(Ok(Frame::data(self.hand_over()))));
-        }
-        match self.ending {
-            Ending::Clean => Poll::Ready(None),
-            Ending::Stall => Poll::Pending,
-            Ending::Cut if self.flushed => {
-                self.write_journal(false);
-                Poll::Ready(Some(Err(io::Error::other(Cut))))
-            }
-            Ending::Cut => {
-                // An error drops what hyper still buffers; pending makes it flush first.
-                self.flushed = true;
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.is_done()
-    }
-}
-
 /// The body of a response.
 pub(crate) enum Answer {
     Whole(Full<Bytes>),
     Journal(Lines),
-    Performance(Box<Performance>),
+    Paced(Box<PacedBody>),
+    Staged(StagedBody),
 }
 
 impl Body for Answer {
@@ -489,7 +310,8 @@ impl Body for Answer {
                 .poll_frame(context)
                 .map_err(|never| match never {}),
             Self::Journal(lines) => Pin::new(lines).poll_frame(context),
-            Self::Performance(performance) => Pin::new(performance.as_mut()).poll_frame(context),
+            Self::Paced(body) => Pin::new(body.as_mut()).poll_frame(context),
+            Self::Staged(body) => Pin::new(body).poll_frame(context),
         }
     }
 
@@ -497,7 +319,8 @@ impl Body for Answer {
         match self {
             Self::Whole(body) => body.is_end_stream(),
             Self::Journal(lines) => lines.is_end_stream(),
-            Self::Performance(performance) => performance.is_end_stream(),
+            Self::Paced(body) => body.is_end_stream(),
+            Self::Staged(body) => body.is_end_stream(),
         }
     }
 }
@@ -530,10 +353,6 @@ fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
         .split('&')
         .filter_map(|pair| pair.split_once('='))
         .find_map(|(key, value)| (key == name).then_some(value))
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Microseconds since 1970, 0 for a clock before that.

@@ -1,0 +1,311 @@
+//! A script on its way out: which frames have left, how late, and the journal entry that comes of it.
+//!
+//! A [`Performance`] keeps the books of one answer and moves no bytes. Two kinds of players do: a [`PacedBody`], which
+//! hands its frames to hyper one by one (HTTP/2, HTTP/1.0, whole bodies), and an act on a
+//! [`Line`](super::line::Line), which writes those of HTTP/1.1 streams to the socket itself.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::request::Parts;
+use hyper::body::{Body, Frame};
+use precise_timer::Sleep;
+
+use super::Player;
+use crate::journal::{FrameTimes, JournalEntry};
+use crate::responder::Received;
+use crate::script::{Ending, Frame as ScriptFrame, Truth};
+
+/// One request's arrival.
+pub(super) struct Receipt {
+    pub(super) at: Instant,
+    pub(super) unix_us: u64,
+    pub(super) seq: u64,
+    pub(super) presence: Presence,
+}
+
+impl Receipt {
+    pub(super) fn received<'a>(&self, parts: &'a Parts, body: &'a [u8]) -> Received<'a> {
+        Received {
+            method: &parts.method,
+            path: parts.uri.path(),
+            headers: &parts.headers,
+            body,
+            seq: self.seq,
+            unix_us: self.unix_us,
+        }
+    }
+}
+
+/// Counts a request as in flight for as long as it lives.
+pub(super) struct Presence {
+    player: Arc<Player>,
+}
+
+impl Presence {
+    pub(super) fn enter(player: &Arc<Player>) -> Self {
+        player.counters.enter();
+        Self {
+            player: Arc::clone(player),
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.player.counters.leave();
+    }
+}
+
+/// The books of one answer.
+///
+/// It journals itself just before the last frame leaves, or when it is dropped before that.
+pub(super) struct Performance {
+    frames: Vec<ScriptFrame>,
+    ending: Ending,
+    truth: Option<Box<Truth>>,
+    status: StatusCode,
+    receipt: Receipt,
+    next: usize,
+    first_write: Option<Instant>,
+    first_token_write: Option<Instant>,
+    last_write: Option<Instant>,
+    token_events: u64,
+    cost_written: bool,
+    lateness_ns_max: u64,
+    /// When each frame was written, counted from receipt; `None` if the journal does not want it.
+    written_ns: Option<Vec<u64>>,
+}
+
+impl Performance {
+    pub(super) fn new(
+        receipt: Receipt,
+        frames: Vec<ScriptFrame>,
+        status: StatusCode,
+        ending: Ending,
+        truth: Option<Truth>,
+    ) -> Self {
+        let journals_frames = truth.is_some() && receipt.presence.player.config.journal_frames;
+        Self {
+            written_ns: journals_frames.then(|| Vec::with_capacity(frames.len())),
+            frames,
+            ending,
+            truth: truth.map(Box::new),
+            status,
+            receipt,
+            next: 0,
+            first_write: None,
+            first_token_write: None,
+            last_write: None,
+            token_events: 0,
+            cost_written: false,
+            lateness_ns_max: 0,
+        }
+    }
+
+    /// The request's place in the order of receipt.
+    pub(super) fn seq(&self) -> u64 {
+        self.receipt.seq
+    }
+
+    pub(super) fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// The frames that have not left.
+    pub(super) fn rest(&self) -> &[ScriptFrame] {
+        &self.frames[self.next..]
+    }
+
+    /// When a frame has to leave.
+    pub(super) fn due(&self, frame: ScriptFrame) -> Instant {
+        self.receipt.at + frame.at
+    }
+
+    /// When the next frame has to leave; `None` if there is none.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.rest().first().map(|frame| self.due(*frame))
+    }
+
+    /// Waits for the next frame's moment, or not at all if there is none.
+    pub(super) async fn opening(&self) {
+        if let Some(due) = self.next_due() {
+            self.receipt.presence.player.timer.sleep_until(due).await;
+        }
+    }
+
+    /// Notes that the next frame is written at `now`.
+    pub(super) fn note_written(&mut self, now: Instant) {
+        let frame = self.frames[self.next];
+        self.next += 1;
+        self.first_write.get_or_insert(now);
+        self.last_write = Some(now);
+        if frame.content.has_tokens() {
+            self.first_token_write.get_or_insert(now);
+            self.token_events += 1;
+        }
+        self.cost_written |= frame.content.has_cost();
+        let since_receipt = now.saturating_duration_since(self.receipt.at);
+        let late = nanoseconds(since_receipt.saturating_sub(frame.at));
+        self.lateness_ns_max = self.lateness_ns_max.max(late);
+        if self.truth.is_some() {
+            self.receipt.presence.player.counters.count_lateness(late);
+        }
+        if let Some(written_ns) = &mut self.written_ns {
+            written_ns.push(nanoseconds(since_receipt));
+        }
+    }
+
+    /// Notes that all remaining frames are written at `now` and the answer is whole, and journals it.
+    pub(super) fn note_finished(&mut self, now: Instant) {
+        while self.next < self.frames.len() {
+            self.note_written(now);
+        }
+        self.write_journal(true);
+    }
+
+    fn is_done(&self) -> bool {
+        self.next == self.frames.len() && self.ending == Ending::Clean
+    }
+
+    fn write_journal(&mut self, completed: bool) {
+        let Some(truth) = self.truth.take() else {
+            return;
+        };
+        let player = &self.receipt.presence.player;
+        let since_start =
+            |moment: Instant| nanoseconds(moment.saturating_duration_since(player.started));
+        let recorded_cost = if self.cost_written {
+            truth.cost.clone()
+        } else if self.first_write.is_some() {
+            truth.header_cost
+        } else {
+            None
+        };
+        let frame_times = self.written_ns.take().map(|written_ns| FrameTimes {
+            planned_ns: self
+                .frames
+                .iter()
+                .map(|frame| nanoseconds(frame.at))
+                .collect(),
+            written_ns,
+        });
+        let entry = JournalEntry {
+            seq: self.receipt.seq,
+            nonce: truth.nonce,
+            trace_id: truth.trace_id,
+            endpoint: truth.endpoint,
+            path: truth.path,
+            model: truth.model,
+            stream: truth.stream,
+            status: self.status.as_u16(),
+            received_unix_us: self.receipt.unix_us,
+            received_ns: since_start(self.receipt.at),
+            first_write_ns: self.first_write.map(since_start),
+            first_token_write_ns: self.first_token_write.map(since_start),
+            last_write_ns: self.last_write.map(since_start),
+            frames: self.frames.len() as u64,
+            frames_written: self.next as u64,
+            token_events: self.token_events,
+            lateness_ns_max: self.lateness_ns_max,
+            usage: truth.usage,
+            cost: truth.cost,
+            recorded_cost,
+            tool_calls: truth.tool_calls,
+            text_sha256: truth.text_sha256,
+            reasoning_sha256: truth.reasoning_sha256,
+            finish: truth.finish,
+            fault: truth.fault.map(|fault| fault.name().to_owned()),
+            completed,
+            body_bytes: truth.body_bytes,
+            frame_times,
+        };
+        let journaled = player.journal.append(&entry).is_ok();
+        player.counters.count(&entry, journaled);
+    }
+}
+
+impl Drop for Performance {
+    fn drop(&mut self) {
+        self.write_journal(false);
+    }
+}
+
+/// The planted end of a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the script cuts the connection here")]
+struct Cut;
+
+/// What makes hyper cut the connection.
+pub(super) fn cut() -> io::Error {
+    io::Error::other(Cut)
+}
+
+/// A performance through hyper, which gets each frame at its moment.
+pub(crate) struct PacedBody {
+    performance: Performance,
+    bytes: Bytes,
+    sleep: Option<Sleep>,
+    /// Whether the connection had a turn to flush the last frame before the cut.
+    flushed: bool,
+}
+
+impl PacedBody {
+    pub(super) fn new(performance: Performance, bytes: Bytes) -> Self {
+        Self {
+            performance,
+            bytes,
+            sleep: None,
+            flushed: false,
+        }
+    }
+}
+
+impl Body for PacedBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let body = self.get_mut();
+        let Some(frame) = body.performance.rest().first().copied() else {
+            return match body.performance.ending {
+                Ending::Clean => Poll::Ready(None),
+                Ending::Stall => Poll::Pending,
+                Ending::Cut if body.flushed => Poll::Ready(Some(Err(cut()))),
+                Ending::Cut => {
+                    // An error drops what hyper still buffers; pending makes it flush first.
+                    body.flushed = true;
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            };
+        };
+        let due = body.performance.due(frame);
+        let timer = &body.performance.receipt.presence.player.timer;
+        let sleep = body.sleep.get_or_insert_with(|| timer.sleep_until(due));
+        ready!(Pin::new(sleep).poll(context));
+        body.sleep = None;
+        body.performance.note_written(Instant::now());
+        if body.performance.is_done() {
+            body.performance.write_journal(true);
+        }
+        let bytes = body.bytes.split_to(frame.length());
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.performance.is_done()
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
