@@ -101,6 +101,7 @@ impl Measuring<'_> {
         manifest.connects = ConnectTotals {
             count: connects.begun + of_preflight.begun,
             sum_ns: connects.sum_ns + of_preflight.sum_ns,
+            max_ns: None,
         };
         manifest.windows = shared.windows(clock.now());
         manifest.planned = shared.planned();
