@@ -663,3 +663,83 @@ fn size_warnings(endpoint: Endpoint, sizes: &Sizes) -> Vec<String> {
         .filter_map(warning)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Environment;
+    use crate::record::{Class, FACTS_SCHEMA};
+
+    fn manifest(planned: u64) -> Manifest {
+        Manifest {
+            schema: FACTS_SCHEMA.to_owned(),
+            id: "r".to_owned(),
+            scenario: "s".to_owned(),
+            started_at: String::new(),
+            duration_ns: Some(1),
+            seed: 1,
+            version: String::new(),
+            target: String::new(),
+            endpoints: vec![Endpoint::OpenAi],
+            open_loop: true,
+            load: String::new(),
+            models: Vec::new(),
+            slice: (0, 1),
+            workers: 1,
+            config_sha256: String::new(),
+            prices_sha256: String::new(),
+            windows: BTreeMap::new(),
+            planned: BTreeMap::from([(Endpoint::OpenAi, planned)]),
+            truth_error: None,
+            truth: None,
+            interrupted: false,
+            partial: false,
+            warnings: Vec::new(),
+            environment: Environment::default(),
+            connects: ConnectTotals::default(),
+        }
+    }
+
+    /// The report of a run that planned so many requests, from attempts: (number, last, outcome).
+    fn report(planned: u64, attempts: &[(u32, bool, Outcome)]) -> Result<Report, AssemblyError> {
+        let prices = PriceTable::builtin("builtin:keeprouter").expect("built in");
+        let manifest = manifest(planned);
+        let mut assembly = Assembly::new(&manifest, &[], None, &prices, &BTreeMap::new());
+        for (number, last, outcome) in attempts {
+            let (phase, endpoint) = (Phase::Measured, Endpoint::OpenAi);
+            let mut record = Record::new(String::new(), phase, endpoint, Class::Chat);
+            (record.attempt, record.last, record.outcome) = (*number, *last, *outcome);
+            record.sent = Some(Offset::ZERO);
+            assembly.add(&record, &[])?;
+        }
+        assembly.finish()
+    }
+
+    #[test]
+    fn a_retried_request_is_one_request() {
+        use Outcome::{Ok as Good, RateLimited};
+        let attempts = [(0, false, RateLimited), (1, true, Good), (0, true, Good)];
+        let whole = report(2, &attempts).expect("it adds up");
+        let requests = &whole.endpoints[&Endpoint::OpenAi].requests;
+        assert_eq!(
+            (requests.planned, requests.ok, requests.attempts),
+            (2, 2, 3)
+        );
+        assert_eq!(requests.outcomes["rate_limited"], 1);
+        assert!(!whole.run.partial);
+        // Without the row of the retry nobody knows how the request ended.
+        let torn = report(2, &[attempts[0], attempts[2]]).expect("rows can be lost");
+        assert!(torn.run.partial);
+    }
+
+    #[test]
+    fn sums_that_no_run_can_have_are_an_error() {
+        let ok = (0, true, Outcome::Ok);
+        let error = report(1, &[ok, ok]).expect_err("one too many").to_string();
+        assert!(error.contains("1 came due, and 2 ended"), "{error}");
+        assert!(error.contains("bug in weighbridge"), "{error}");
+        let error = report(2, &[ok, (1, true, Outcome::Ok)]).expect_err("ended twice");
+        assert!(error.to_string().contains("1 were begun"), "{error}");
+        assert!(report(3, &[ok]).expect("rows can be lost").run.partial);
+    }
+}

@@ -259,16 +259,31 @@ impl Rows {
             return Ok(());
         };
         let mut bytes = pending.into_inner().expect("nothing is refused by memory");
-        let result = self.file.write_all(&bytes);
-        match &result {
-            Ok(()) => self.written += bytes.len() as u64,
+        let (done, result) = write_some(&mut self.file, &bytes);
+        if result.is_err() {
+            let whole = memchr::memrchr(b'\n', &bytes[..done]).map_or(0, |at| at + 1);
             // If even this fails, a reader leaves the part of a row out.
-            Err(_) => drop(self.file.set_len(self.written)),
+            let _ = self.file.set_len(self.written + whole as u64);
         }
+        self.written += done as u64;
         bytes.clear();
         self.pending = Some(rows(bytes, false));
         result.map_err(|error| StoreError::write(&self.path, &error))
     }
+}
+
+/// Writes all of it, or says how much of it was written before the error.
+fn write_some(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.write(&bytes[done..]) {
+            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (done, Err(error)),
+        }
+    }
+    (done, Ok(()))
 }
 
 fn rows(into: Vec<u8>, with_names: bool) -> csv::Writer<Vec<u8>> {
