@@ -86,7 +86,7 @@ pub struct ConnectTotals {
     pub count: u64,
     /// Their time together, in ns.
     pub sum_ns: u64,
-    /// The longest, in ns; `None` where it is not known.
+    /// The longest of them, in ns; `None` where nobody noted it.
     #[serde(default)]
     pub max_ns: Option<u64>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::billing::prices::PriceTable;
 use crate::record::Phase;
-use crate::report::{Assembly, AssemblyError, Report, console, markdown};
+use crate::report::{Assembly, AssemblyError, Report, console, markdown, series_csv};
 use crate::scenario::Scenario;
 use crate::store::{RunFolder, StoreError};
 use crate::time::{Offset, Window};
@@ -45,10 +45,17 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
         &prices,
         &fallback,
     );
-    folder.each_truth(|truth| assembly.add_truth(truth))?;
+    let mut truths = folder.truths()?;
+    if let Some(truths) = &truths {
+        assembly.journal_has_texts(truths.has_texts());
+    }
     let mut failed = None;
     let torn = folder.each_request(|record| {
-        if let Err(error) = assembly.add(&record) {
+        let mine = match &mut truths {
+            Some(truths) if Assembly::wants_truth(&record) => truths.of(&record.trace_id)?,
+            _ => &[],
+        };
+        if let Err(error) = assembly.add(&record, mine) {
             failed.get_or_insert(error);
         }
         Ok(())
@@ -58,17 +65,19 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
     }
     let torn_calls = folder.each_call(|call| assembly.add_call(&call))?;
     folder.each_gaps(|endpoint, gaps| assembly.add_gaps(endpoint, gaps))?;
+    let torn_seconds = folder.each_second(|row| assembly.add_second(&row))?;
     let torn_health = folder.each_health(|row| assembly.add_health(&row))?;
-    if torn || torn_calls || torn_health {
+    if torn || torn_calls || torn_seconds || torn_health {
         assembly.torn();
     }
-    Ok(assembly.finish())
+    Ok(assembly.finish()?)
 }
 
 /// Writes the report's files into the folder of its run.
 pub fn write(folder: &RunFolder, report: &Report) -> Result<(), StoreError> {
     folder.write("report.json", report.json().as_bytes())?;
     folder.write("report.md", markdown(report).as_bytes())?;
+    folder.write("series.csv", series_csv(report).as_bytes())?;
     folder.write("report.txt", console(report, false).as_bytes())
 }
 

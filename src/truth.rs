@@ -56,3 +56,10 @@ pub struct Truth {
     /// Whether every frame was handed over.
     pub completed: bool,
 }
+
+impl Truth {
+    /// Whether it has a digest of what was written.
+    pub const fn has_text(&self) -> bool {
+        self.text_sha256.is_some() || self.reasoning_sha256.is_some()
+    }
+}

@@ -11,7 +11,8 @@ pub const NANOS_MAX: u64 = 3_600_000_000_000;
 /// The finest step of times: 1 us, in ns.
 const NANOS_STEP: u64 = 1_000;
 
-/// Values of one quantity (ns or tokens), and how many attempts have none because they failed.
+/// Values of one quantity (ns or tokens) of what succeeded, how many requests have none because they
+/// failed, and what is known of those that the harness cut.
 #[derive(Clone, Debug, Default)]
 pub struct Distribution {
     step: u64,
@@ -23,15 +24,50 @@ pub struct Distribution {
     over_range: u64,
     failed: u64,
     missing: u64,
+    cut: Option<Box<Cut>>,
 }
 
-/// A quantile over values and failures together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Quantile {
-    /// This value.
-    Value(u64),
-    /// A failed attempt: over any limit.
-    Failed,
+/// Requests that the harness cut: they did not succeed, and are no failures of the target.
+#[derive(Clone, Debug)]
+struct Cut {
+    /// Values that were there before the cut.
+    known: Distribution,
+    /// How long the others had waited: their values are at least this.
+    at_least: Distribution,
+}
+
+/// What is known of a statistic over successful, failed and cut requests together. A failed one is
+/// infinite; one that was cut is at least the time that it had waited, and may be infinite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// It is at least this; infinite if it falls on a failed request.
+    pub low: f64,
+    /// It is at most this; infinite if nothing bounds it.
+    pub high: f64,
+}
+
+impl Bounds {
+    /// Over any limit, since a failed request is.
+    pub const FAILED: Self = Self {
+        low: f64::INFINITY,
+        high: f64::INFINITY,
+    };
+
+    /// It is this.
+    pub const fn exactly(value: f64) -> Self {
+        Self {
+            low: value,
+            high: value,
+        }
+    }
+
+    /// At least this, and perhaps any more.
+    pub const fn at_least(low: f64) -> Self {
+        Self {
+            low,
+            high: f64::INFINITY,
+        }
+    }
 }
 
 impl Distribution {
@@ -70,12 +106,22 @@ impl Distribution {
             .expect("the histogram resizes");
     }
 
-    /// Counts an attempt that has no value because it failed.
+    /// Counts a request that has no value because it failed.
     pub fn record_failure(&mut self) {
         self.failed += 1;
     }
 
-    /// Counts an attempt that succeeded and has no value all the same.
+    /// Records the value of a request that was cut after it had it.
+    pub fn record_cut(&mut self, value: u64) {
+        self.cut_mut().known.record(value);
+    }
+
+    /// Records that a request was cut before it had a value, which is at least this.
+    pub fn record_censored(&mut self, at_least: u64) {
+        self.cut_mut().at_least.record(at_least);
+    }
+
+    /// Counts a request that succeeded and has no value all the same.
     pub fn record_missing(&mut self) {
         self.missing += 1;
     }
@@ -122,6 +168,11 @@ impl Distribution {
         self.over_range += other.over_range;
         self.failed += other.failed;
         self.missing += other.missing;
+        if let Some(cut) = &other.cut {
+            let mine = self.cut_mut();
+            mine.known.merge(&cut.known);
+            mine.at_least.merge(&cut.at_least);
+        }
     }
 
     /// How many values.
@@ -132,6 +183,23 @@ impl Distribution {
     /// How many failures beside them.
     pub const fn failed(&self) -> u64 {
         self.failed
+    }
+
+    /// How many requests beside them were cut.
+    pub fn cut(&self) -> u64 {
+        self.cut
+            .as_ref()
+            .map_or(0, |cut| cut.known.count + cut.at_least.count)
+    }
+
+    /// How many of these had no value yet.
+    pub fn censored(&self) -> u64 {
+        self.cut.as_ref().map_or(0, |cut| cut.at_least.count)
+    }
+
+    /// Values, failures and cut requests together.
+    pub fn inclusive_count(&self) -> u64 {
+        self.count + self.failed + self.cut()
     }
 
     /// How many successes without a value that they should have had.
@@ -170,18 +238,86 @@ impl Distribution {
         self.at_rank(rank(q, self.count))
     }
 
-    /// The same over values and failures, each failure being over every value. `None` without
-    /// either.
-    pub fn inclusive_quantile(&self, q: f64) -> Option<Quantile> {
-        let all = self.count + self.failed;
-        let rank = rank(q, all);
+    /// The same over values, failures and cut requests: a failure is over every value, and one
+    /// that was cut is taken at the time that it had waited for the lower bound, and as a failure
+    /// for the upper one. `None` without any.
+    pub fn inclusive_quantile(&self, q: f64) -> Option<Bounds> {
+        let all = self.inclusive_count();
         if all == 0 {
-            None
-        } else if rank > self.count {
-            Some(Quantile::Failed)
-        } else {
-            self.at_rank(rank).map(Quantile::Value)
+            return None;
         }
+        let rank = rank(q, all);
+        let at = |values: &Self| {
+            if rank > values.count {
+                f64::INFINITY
+            } else {
+                values.at_rank(rank).map_or(f64::INFINITY, |ns| ns as f64)
+            }
+        };
+        let Some(cut) = &self.cut else {
+            return Some(Bounds::exactly(at(self)));
+        };
+        let mut values = self.alone();
+        values.merge(&cut.known);
+        let high = at(&values);
+        values.merge(&cut.at_least);
+        Some(Bounds {
+            // Both in one bucket, each cut off at its own maximum, are the same.
+            low: at(&values).min(high),
+            high,
+        })
+    }
+
+    /// The largest over values, failures and cut requests.
+    pub fn inclusive_max(&self) -> Option<Bounds> {
+        self.inclusive(|values| values.max().map(|max| max as f64))
+    }
+
+    /// The mean over values, failures and cut requests: one failure makes it infinite.
+    pub fn inclusive_mean(&self) -> Option<Bounds> {
+        self.inclusive(Self::mean)
+    }
+
+    /// A statistic that a single infinite value makes infinite.
+    fn inclusive(&self, statistic: impl Fn(&Self) -> Option<f64>) -> Option<Bounds> {
+        if self.failed > 0 {
+            return Some(Bounds::FAILED);
+        }
+        let Some(cut) = &self.cut else {
+            return statistic(self).map(Bounds::exactly);
+        };
+        let mut values = self.alone();
+        values.merge(&cut.known);
+        values.merge(&cut.at_least);
+        let value = statistic(&values)?;
+        Some(if cut.at_least.count > 0 {
+            Bounds::at_least(value)
+        } else {
+            Bounds::exactly(value)
+        })
+    }
+
+    /// The values without what is beside them.
+    fn alone(&self) -> Self {
+        Self {
+            failed: 0,
+            missing: 0,
+            cut: None,
+            ..self.clone()
+        }
+    }
+
+    fn cut_mut(&mut self) -> &mut Cut {
+        let empty = Self {
+            step: self.step,
+            ..Self::default()
+        };
+        self.cut.get_or_insert_with(|| {
+            Box::new(Cut {
+                known: empty.clone(),
+                at_least: empty,
+            })
+        })
     }
 
     /// The value of this rank, from 1.
@@ -238,7 +374,7 @@ pub struct Exact {
     clippy::cast_sign_loss,
     reason = "clamped to 1..=count"
 )]
-fn rank(q: f64, count: u64) -> u64 {
+pub(super) fn rank(q: f64, count: u64) -> u64 {
     let exact = q * count as f64;
     ((exact - exact * 1e-12).ceil().max(1.0) as u64).clamp(1, count.max(1))
 }
@@ -263,7 +399,50 @@ mod tests {
         measured.abs_diff(exact) as f64 <= (exact as f64 * 1e-3).max(1_000.0)
     }
 
+    /// The same for a bound, which is infinite where the oracle has a failure.
+    fn close_to(bound: f64, exact: u64) -> bool {
+        let difference = (bound - exact as f64).abs();
+        if exact == u64::MAX {
+            bound.is_infinite()
+        } else {
+            difference <= (exact as f64 * 1e-3).max(1_000.0)
+        }
+    }
+
     proptest! {
+        #[test]
+        fn cut_requests_bound_a_quantile_from_both_sides(
+            values in prop::collection::vec(0_u64..2_000_000_000, 0..100),
+            known in prop::collection::vec(0_u64..2_000_000_000, 0..20),
+            waited in prop::collection::vec(0_u64..2_000_000_000, 1..30),
+            failed in 0_usize..20,
+            q in prop::sample::select(vec![0.5, 0.9, 0.95, 0.99]),
+        ) {
+            let (mut whole, mut part) = (Distribution::of_nanos(), Distribution::of_nanos());
+            for &value in &values {
+                whole.record(value);
+            }
+            for &value in &known {
+                part.record_cut(value);
+            }
+            for &value in &waited {
+                part.record_censored(value);
+            }
+            (0..failed).for_each(|_| part.record_failure());
+            whole.merge(&part);
+
+            let happened: Vec<u64> = values.iter().chain(&known).copied().collect();
+            let every: Vec<u64> = happened.iter().chain(&waited).copied().collect();
+            let bounds = whole.inclusive_quantile(q).expect("not empty");
+            let low = oracle(&every, failed, q).expect("not empty");
+            let high = oracle(&happened, failed + waited.len(), q).expect("not empty");
+            prop_assert!(close_to(bounds.low, low), "{bounds:?} {low}");
+            prop_assert!(close_to(bounds.high, high), "{bounds:?} {high}");
+            prop_assert_eq!(whole.inclusive_count(), (every.len() + failed) as u64);
+            // What was cut is never among the successes.
+            prop_assert_eq!(whole.count(), values.len() as u64);
+        }
+
         #[test]
         fn quantiles_agree_with_sort_and_index(
             values in prop::collection::vec(0_u64..2_000_000_000, 1..300),
@@ -281,10 +460,9 @@ mod tests {
 
             let alone = oracle(&values, 0, q).expect("not empty");
             prop_assert!(close(whole.quantile(q).expect("not empty"), alone));
-            match (whole.inclusive_quantile(q).expect("not empty"), oracle(&values, failed, q).expect("not empty")) {
-                (Quantile::Failed, expected) => prop_assert_eq!(expected, u64::MAX),
-                (Quantile::Value(value), expected) => prop_assert!(close(value, expected)),
-            }
+            let bounds = whole.inclusive_quantile(q).expect("not empty");
+            prop_assert_eq!(bounds.low.to_bits(), bounds.high.to_bits());
+            prop_assert!(close_to(bounds.low, oracle(&values, failed, q).expect("not empty")));
             prop_assert_eq!(whole.sum(), values.iter().map(|&v| u128::from(v)).sum::<u128>());
             prop_assert_eq!(whole.min(), values.iter().min().copied());
             prop_assert_eq!(whole.max(), values.iter().max().copied());
@@ -306,7 +484,24 @@ mod tests {
         );
         none.record_failure();
         assert_eq!(none.quantile(0.5), None);
-        assert_eq!(none.inclusive_quantile(0.5), Some(Quantile::Failed));
+        assert_eq!(none.inclusive_quantile(0.5), Some(Bounds::FAILED));
+    }
+
+    #[test]
+    fn the_largest_and_the_mean_take_what_was_cut_at_least_at_its_time() {
+        let mut times = Distribution::of_nanos();
+        times.record(10_000);
+        assert_eq!(times.inclusive_max(), Some(Bounds::exactly(10_000.0)));
+        times.record_cut(30_000);
+        assert_eq!(times.inclusive_max(), Some(Bounds::exactly(30_000.0)));
+        assert_eq!(times.inclusive_mean(), Some(Bounds::exactly(20_000.0)));
+        times.record_censored(50_000);
+        assert_eq!(times.inclusive_max(), Some(Bounds::at_least(50_000.0)));
+        assert_eq!(times.inclusive_mean(), Some(Bounds::at_least(30_000.0)));
+        assert_eq!((times.cut(), times.censored(), times.count()), (2, 1, 1));
+        times.record_failure();
+        assert_eq!(times.inclusive_max(), Some(Bounds::FAILED));
+        assert_eq!(times.inclusive_mean(), Some(Bounds::FAILED));
     }
 
     #[test]

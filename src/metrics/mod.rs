@@ -1,10 +1,15 @@
-//! Records -> summary: every metric of a run, per endpoint, mergeable.
+//! Records -> summary: every metric of a run, per endpoint and kind of request, mergeable.
 //!
 //! A metric is defined once, in [`Metric::sample`]. Quantiles are kept of successful requests; a
 //! failed one is counted beside them, and gates take both together, so that refusing work never
-//! makes a gateway look faster.
+//! makes a gateway look faster. A request that the harness cut is neither: what it had waited
+//! bounds what it would have measured.
+//!
+//! A request is counted by the outcome of its last attempt, and its latencies are that attempt's;
+//! attempts that were retried show in the counts of attempts, outcomes, tokens and costs.
 
 mod distribution;
+mod series;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +18,8 @@ use crate::endpoint::Endpoint;
 use crate::record::{CallRecord, Class, Outcome, OutcomeGroup, Phase, Record};
 use crate::time::{Offset, Window};
 
-pub use distribution::{Distribution, Exact, NANOS_MAX, Quantile, gap_histogram};
+pub use distribution::{Bounds, Distribution, Exact, NANOS_MAX, gap_histogram};
+pub use series::{Load, Point, Series};
 
 /// A latency that is reported as a distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +41,8 @@ pub enum Metric {
     Tpot,
     /// End to end.
     E2e,
-    /// End to end, from when the request was due.
+    /// End to end, from when the request was due: attempts that were retried, and the waits
+    /// between them, included.
     E2eFromDue,
     /// Time to a complete tool call; one sample a call.
     TimeToToolCall,
@@ -94,6 +101,8 @@ impl Metric {
             Self::Ttfb => since(record.first_byte, record.sent),
             Self::E2e => since(record.terminator, record.sent),
             Self::E2eFromDue => since(record.terminator, record.due),
+            // A retry leaves late on purpose.
+            Self::ScheduleLag if record.attempt > 0 => None,
             Self::ScheduleLag => since(record.sent, record.due),
             Self::Tpot => time_per_output_token(record),
             Self::Icl | Self::TimeToToolCall => None,
@@ -114,6 +123,50 @@ impl Metric {
             Self::E2eFromDue => record.due.is_some(),
             Self::TimeToToolCall => record.streaming && record.class == Class::Tools,
             Self::Icl | Self::ScheduleLag => false,
+        }
+    }
+
+    /// What this metric would at least have been for a request that was cut before it had it.
+    fn at_least(self, record: &Record) -> u64 {
+        let from = match self {
+            // How slow the tokens after the first would have been, nobody knows.
+            Self::Tpot => None,
+            Self::TtftFromDue | Self::E2eFromDue => record.due,
+            _ => record.sent,
+        };
+        record
+            .ended
+            .zip(from)
+            .map_or(0, |(ended, from)| ended.nanos_since(from))
+    }
+
+    /// Whether a request has one value of it at most, which stands in its row.
+    const fn is_of_a_request(self) -> bool {
+        !matches!(self, Self::Icl | Self::TimeToToolCall)
+    }
+
+    /// Puts into `distribution` what a request of this outcome has to say of this metric.
+    fn put(self, record: &Record, distribution: &mut Distribution) {
+        match record.outcome.group() {
+            OutcomeGroup::Ok => match self.sample(record) {
+                Some(ns) => distribution.record(ns),
+                // A stream that was asked for, had something to say, and came as a whole body.
+                None if self.is_first_token()
+                    && self.expected_of(record)
+                    && record.counts.token_events > 0 =>
+                {
+                    distribution.record_missing();
+                }
+                None => {}
+            },
+            // The workload hung up: what it did not wait for says nothing.
+            OutcomeGroup::Cancelled => {}
+            _ if !self.expected_of(record) => {}
+            OutcomeGroup::Failed | OutcomeGroup::Dropped => distribution.record_failure(),
+            OutcomeGroup::Cut => match self.sample(record) {
+                Some(ns) => distribution.record_cut(ns),
+                None => distribution.record_censored(self.at_least(record)),
+            },
         }
     }
 }
@@ -151,16 +204,163 @@ impl Limits {
     }
 }
 
+/// Requests and attempts of the measured phase, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests whose last attempt is known; they add up of those by outcome group.
+    pub planned: u64,
+    /// Of them, those that succeeded.
+    pub ok: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those that were not sent.
+    pub dropped: u64,
+    /// Those that the harness cut.
+    pub cut: u64,
+    /// Those that were hung up on purpose.
+    pub cancelled: u64,
+    /// Requests whose first attempt is known.
+    pub begun: u64,
+    /// Of them, those whose first attempt was sent.
+    pub sent: u64,
+    /// Attempts that were sent.
+    pub attempts: u64,
+    /// Attempts that were never sent.
+    pub unsent: u64,
+    outcomes: BTreeMap<Outcome, u64>,
+}
+
+impl Counts {
+    fn add(&mut self, record: &Record) {
+        let sent = record.sent.is_some();
+        self.begun += u64::from(record.attempt == 0);
+        self.sent += u64::from(record.attempt == 0 && sent);
+        self.attempts += u64::from(sent);
+        self.unsent += u64::from(!sent);
+        *self.outcomes.entry(record.outcome).or_default() += 1;
+        if record.last {
+            self.planned += 1;
+            *self.group_mut(record.outcome.group()) += 1;
+        }
+    }
+
+    fn group_mut(&mut self, group: OutcomeGroup) -> &mut u64 {
+        match group {
+            OutcomeGroup::Ok => &mut self.ok,
+            OutcomeGroup::Failed => &mut self.failed,
+            OutcomeGroup::Dropped => &mut self.dropped,
+            OutcomeGroup::Cut => &mut self.cut,
+            OutcomeGroup::Cancelled => &mut self.cancelled,
+        }
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        let Self {
+            planned,
+            ok,
+            failed,
+            dropped,
+            cut,
+            cancelled,
+            begun,
+            sent,
+            attempts,
+            unsent,
+            outcomes,
+        } = other;
+        self.planned += planned;
+        self.ok += ok;
+        self.failed += failed;
+        self.dropped += dropped;
+        self.cut += cut;
+        self.cancelled += cancelled;
+        self.begun += begun;
+        self.sent += sent;
+        self.attempts += attempts;
+        self.unsent += unsent;
+        for (outcome, n) in outcomes {
+            *self.outcomes.entry(*outcome).or_default() += n;
+        }
+    }
+
+    /// Attempts of this outcome, those that were retried included.
+    pub fn outcome(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).copied().unwrap_or(0)
+    }
+
+    /// The sum that does not hold, in words.
+    fn broken_sum(&self) -> Option<String> {
+        let parts = self.ok + self.failed + self.dropped + self.cut + self.cancelled;
+        if self.planned != parts {
+            return Some(format!(
+                "{} planned, but {} ok + {} failed + {} dropped + {} cut + {} cancelled",
+                self.planned, self.ok, self.failed, self.dropped, self.cut, self.cancelled
+            ));
+        }
+        let rows: u64 = self.outcomes.values().sum();
+        (rows != self.attempts + self.unsent).then(|| {
+            format!(
+                "{rows} outcomes, but {} attempts sent and {} not sent",
+                self.attempts, self.unsent
+            )
+        })
+    }
+}
+
+/// A kind of request: what it asks for, and how it wants the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// The class of its work.
+    pub class: Class,
+    /// Whether a stream was asked for.
+    pub streaming: bool,
+}
+
+/// Everything that is summed up over the requests of one kind.
+#[derive(Clone, Debug)]
+pub struct KindSummary {
+    /// Requests and attempts.
+    pub counts: Counts,
+    latencies: BTreeMap<Metric, Distribution>,
+    /// Count, sum and extremes of the gaps between token-bearing events. Which of the logged gaps
+    /// are of which kind is not known, so they have no quantiles.
+    pub gaps: Distribution,
+    /// Sums of the reported token counts; `None` where none was reported.
+    pub usage: UsageTotals,
+}
+
+impl KindSummary {
+    fn new() -> Self {
+        Self {
+            counts: Counts::default(),
+            latencies: Metric::ALL
+                .into_iter()
+                .filter(|m| m.is_of_a_request())
+                .map(|m| (m, Distribution::of_nanos()))
+                .collect(),
+            gaps: Distribution::of_nanos(),
+            usage: UsageTotals::default(),
+        }
+    }
+
+    /// The distribution of a latency; `None` for those that have many samples a request, which are
+    /// not told apart by kind.
+    pub fn latency(&self, metric: Metric) -> Option<&Distribution> {
+        self.latencies.get(&metric)
+    }
+}
+
 /// Everything that is summed up over one endpoint's records.
 #[derive(Clone, Debug)]
 pub struct EndpointSummary {
     window: Window,
-    /// Requests that came due in the measured phase.
-    pub planned: u64,
-    /// Attempts that were sent in the measured phase.
-    pub attempts: u64,
-    outcomes: BTreeMap<Outcome, u64>,
-    latencies: BTreeMap<Metric, Distribution>,
+    /// Requests and attempts of the measured phase.
+    pub counts: Counts,
+    /// The same by kind, and what only adds up from there; kinds that occurred.
+    pub kinds: BTreeMap<Kind, KindSummary>,
+    icl: Distribution,
+    time_to_tool_call: Distribution,
     /// Input tokens by our estimate, of requests whose usage is known.
     pub planned_input: Distribution,
     /// Input tokens as reported, cached ones included.
@@ -169,8 +369,6 @@ pub struct EndpointSummary {
     pub planned_output: Distribution,
     /// Output tokens of the same, as reported.
     pub achieved_output: Distribution,
-    /// Sums of the reported token counts; `None` where none was reported.
-    pub usage: UsageTotals,
     /// Tool calls of the measured phase's successful requests.
     pub tool_calls: ToolCalls,
     completed_in_window: u64,
@@ -205,6 +403,36 @@ pub struct UsageTotals {
     pub reasoning: Option<u64>,
 }
 
+impl UsageTotals {
+    /// Adds what an attempt reported, failed and retried ones included: they may be billed.
+    fn add(&mut self, record: &Record) {
+        let usage = &record.last_usage;
+        self.merge(&Self {
+            input: usage.total_input(record.endpoint),
+            cache_read: usage.cache_read,
+            cache_write: usage.cache_write,
+            output: usage.output,
+            reasoning: usage.reasoning,
+        });
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (total, count) in [
+            (&mut self.input, other.input),
+            (&mut self.cache_read, other.cache_read),
+            (&mut self.cache_write, other.cache_write),
+            (&mut self.output, other.output),
+            (&mut self.reasoning, other.reasoning),
+        ] {
+            if let Some(count) = count {
+                // Counts come from outside and may be nonsense.
+                *total = Some(total.unwrap_or(0).saturating_add(count));
+            }
+        }
+    }
+}
+
 /// Tool calls, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ToolCalls {
@@ -224,18 +452,14 @@ impl EndpointSummary {
     pub fn new(window: Window) -> Self {
         Self {
             window,
-            planned: 0,
-            attempts: 0,
-            outcomes: BTreeMap::new(),
-            latencies: Metric::ALL
-                .into_iter()
-                .map(|m| (m, Distribution::of_nanos()))
-                .collect(),
+            counts: Counts::default(),
+            kinds: BTreeMap::new(),
+            icl: Distribution::of_nanos(),
+            time_to_tool_call: Distribution::of_nanos(),
             planned_input: Distribution::of_counts(),
             achieved_input: Distribution::of_counts(),
             planned_output: Distribution::of_counts(),
             achieved_output: Distribution::of_counts(),
-            usage: UsageTotals::default(),
             tool_calls: ToolCalls::default(),
             completed_in_window: 0,
             good_in_window: 0,
@@ -259,10 +483,8 @@ impl EndpointSummary {
         if record.phase != Phase::Measured {
             return;
         }
-        self.planned += u64::from(record.attempt == 0);
-        self.attempts += u64::from(record.sent.is_some());
-        self.connected += u64::from(record.connected);
-        *self.outcomes.entry(record.outcome).or_default() += 1;
+        self.counts.add(record);
+        self.connected += u64::from(record.last && record.connected);
         for (name, count) in &record.oddities {
             *self.oddities.entry(name.clone()).or_default() += count;
         }
@@ -282,34 +504,36 @@ impl EndpointSummary {
             };
             *self.errors.entry(text).or_default() += 1;
         }
-        let ok = record.outcome == Outcome::Ok;
-        for (metric, distribution) in &mut self.latencies {
-            // How late we sent is true of every attempt that was sent, however it ended.
-            if ok || *metric == Metric::ScheduleLag {
-                match metric.sample(record) {
-                    Some(ns) => distribution.record(ns),
-                    // A stream that was asked for, had something to say, and came as a whole body.
-                    None if metric.is_first_token()
-                        && metric.expected_of(record)
-                        && record.counts.token_events > 0 =>
-                    {
-                        distribution.record_missing();
-                    }
-                    None => {}
+        let gaps = Exact {
+            count: record.counts.gap_count,
+            sum: record.counts.gap_sum_ns,
+            min: record.counts.gap_min_ns,
+            max: record.counts.gap_max_ns,
+        };
+        self.icl.add_exact(gaps);
+        let kind = Kind {
+            class: record.class,
+            streaming: record.streaming,
+        };
+        let of_kind = self.kinds.entry(kind).or_insert_with(KindSummary::new);
+        of_kind.counts.add(record);
+        of_kind.gaps.add_exact(gaps);
+        of_kind.usage.add(record);
+        for (metric, distribution) in &mut of_kind.latencies {
+            // How late we sent is true of every request that was sent, however it ended.
+            if *metric == Metric::ScheduleLag {
+                if let Some(ns) = metric.sample(record) {
+                    distribution.record(ns);
                 }
-            } else if metric.expected_of(record) {
-                distribution.record_failure();
+            } else if record.last {
+                metric.put(record, distribution);
             }
         }
-        let gaps = &record.counts;
-        self.latency_mut(Metric::Icl).add_exact(Exact {
-            count: gaps.gap_count,
-            sum: gaps.gap_sum_ns,
-            min: gaps.gap_min_ns,
-            max: gaps.gap_max_ns,
-        });
-        self.add_usage(record);
-        if ok {
+        if record.last {
+            Metric::TimeToToolCall.put(record, &mut self.time_to_tool_call);
+        }
+        if record.outcome == Outcome::Ok {
+            self.add_sizes(record);
             self.tool_calls.returned += u64::from(record.counts.calls);
             self.tool_calls.valid_json += u64::from(record.counts.calls_valid);
         }
@@ -322,16 +546,14 @@ impl EndpointSummary {
         }
         self.tool_calls.unknown_name += u64::from(!call.offered);
         if let (Some(complete), Some(sent)) = (call.complete_ns, call.sent_ns) {
-            self.latency_mut(Metric::TimeToToolCall)
-                .record(complete.nanos_since(sent));
+            self.time_to_tool_call.record(complete.nanos_since(sent));
         }
     }
 
     /// Folds in the histogram of the measured gaps, in ns; their exact numbers come with the
     /// records.
     pub fn add_gaps(&mut self, gaps: &hdrhistogram::Histogram<u64>) {
-        self.latency_mut(Metric::Icl)
-            .add_histogram(gaps, Exact::default());
+        self.icl.add_histogram(gaps, Exact::default());
     }
 
     fn add_to_rates(&mut self, record: &Record, limits: &Limits) {
@@ -363,64 +585,70 @@ impl EndpointSummary {
         }
     }
 
-    fn add_usage(&mut self, record: &Record) {
-        fn add(total: &mut Option<u64>, count: Option<u64>) {
-            if let Some(count) = count {
-                *total = Some(total.unwrap_or(0) + count);
-            }
-        }
+    fn add_sizes(&mut self, record: &Record) {
         let usage = &record.last_usage;
-        let input = usage.total_input(record.endpoint);
-        add(&mut self.usage.input, input);
-        add(&mut self.usage.cache_read, usage.cache_read);
-        add(&mut self.usage.cache_write, usage.cache_write);
-        add(&mut self.usage.output, usage.output);
-        add(&mut self.usage.reasoning, usage.reasoning);
-        if record.outcome == Outcome::Ok {
-            if let Some(input) = input {
-                self.planned_input.record(record.planned_input);
-                self.achieved_input.record(input);
-            }
-            // A limit is a plan only where the model is asked to fill it; calls end by themselves.
-            if let (Some(limit), Some(output), Class::Chat) =
-                (record.output_limit, usage.output, record.class)
-            {
-                self.planned_output.record(limit);
-                self.achieved_output.record(output);
+        if let Some(input) = usage.total_input(record.endpoint) {
+            self.planned_input.record(record.planned_input);
+            self.achieved_input.record(input);
+        }
+        // A limit is a plan only where the model is asked to fill it; calls end by themselves.
+        if let (Some(limit), Some(output), Class::Chat) =
+            (record.output_limit, usage.output, record.class)
+        {
+            self.planned_output.record(limit);
+            self.achieved_output.record(output);
+        }
+    }
+
+    /// The distribution of a latency, over every kind of request.
+    pub fn latency(&self, metric: Metric) -> Distribution {
+        match metric {
+            Metric::Icl => self.icl.clone(),
+            Metric::TimeToToolCall => self.time_to_tool_call.clone(),
+            _ => {
+                let mut all = Distribution::of_nanos();
+                for of_kind in self.kinds.values() {
+                    all.merge(&of_kind.latencies[&metric]);
+                }
+                all
             }
         }
     }
 
-    /// The distribution of a latency.
-    pub fn latency(&self, metric: Metric) -> &Distribution {
-        &self.latencies[&metric]
+    /// Sums of the reported token counts; `None` where none was reported.
+    pub fn usage(&self) -> UsageTotals {
+        let mut all = UsageTotals::default();
+        for of_kind in self.kinds.values() {
+            all.merge(&of_kind.usage);
+        }
+        all
     }
 
-    fn latency_mut(&mut self, metric: Metric) -> &mut Distribution {
-        self.latencies
-            .get_mut(&metric)
-            .expect("every metric has a distribution from the start")
-    }
-
-    /// Measured attempts of this outcome.
-    pub fn outcome(&self, outcome: Outcome) -> u64 {
-        self.outcomes.get(&outcome).copied().unwrap_or(0)
-    }
-
-    /// Measured attempts whose outcome is in this group.
-    pub fn group(&self, group: OutcomeGroup) -> u64 {
-        self.outcomes
-            .iter()
-            .filter(|(o, _)| o.group() == group)
-            .map(|(_, n)| n)
-            .sum()
+    /// The first sum that does not hold, in words: the requests of each kind, and of all kinds
+    /// together, are those of their outcomes.
+    pub fn broken_sum(&self) -> Option<String> {
+        let mut all = Counts::default();
+        for (kind, of_kind) in &self.kinds {
+            if let Some(broken) = of_kind.counts.broken_sum() {
+                return Some(format!("{kind:?}: {broken}"));
+            }
+            all.merge(&of_kind.counts);
+        }
+        self.counts.broken_sum().or_else(|| {
+            (all != self.counts).then(|| {
+                format!(
+                    "{} requests and {} attempts, but {} and {} over all kinds",
+                    self.counts.planned, self.counts.attempts, all.planned, all.attempts
+                )
+            })
+        })
     }
 
     /// Share of the requests that came due and neither succeeded nor were cut or cancelled by the
     /// harness; dropped ones count as errors. `None` if none came due.
     pub fn error_rate(&self) -> Option<f64> {
-        let errors = self.group(OutcomeGroup::Failed) + self.group(OutcomeGroup::Dropped);
-        (self.planned > 0).then(|| errors as f64 / self.planned as f64)
+        let errors = self.counts.failed + self.counts.dropped;
+        (self.counts.planned > 0).then(|| errors as f64 / self.counts.planned as f64)
     }
 
     /// The measured window.
@@ -574,12 +802,122 @@ mod tests {
         );
         let ttft = summary.latency(Metric::Ttft);
         assert_eq!((ttft.count(), ttft.failed()), (1, 1));
-        assert_eq!(
-            ttft.inclusive_quantile(0.5),
-            Some(Quantile::Value(100_000_000))
-        );
-        assert_eq!(ttft.inclusive_quantile(0.95), Some(Quantile::Failed));
+        assert_eq!(ttft.inclusive_quantile(0.5), Some(Bounds::exactly(1e8)));
+        assert_eq!(ttft.inclusive_quantile(0.95), Some(Bounds::FAILED));
         assert_eq!(summary.error_rate(), Some(0.5));
+    }
+
+    /// Cut at this millisecond, before anything of it had arrived.
+    fn cut(sent: u64, at_ms: u64) -> Record {
+        let mut record = ok(sent, 0, 0, 0);
+        record.outcome = Outcome::Cut;
+        (record.first_byte, record.first_token, record.first_visible) = (None, None, None);
+        (record.last_token, record.terminator) = (None, None);
+        record.last_usage = Usage::default();
+        record.ended = Some(at(at_ms));
+        record
+    }
+
+    #[test]
+    fn a_cut_request_is_at_least_what_it_had_waited_and_keeps_what_it_had() {
+        let mut before = cut(1_000, 1_700);
+        before.due = Some(at(900));
+        let mut after = cut(1_000, 1_900);
+        after.first_token = Some(at(1_050));
+        let mut hung_up = cut(1_000, 1_001);
+        hung_up.outcome = Outcome::Cancelled;
+        let records = [ok(1_000, 1_100, 1_200, 1_210), before, after, hung_up];
+        let summary = summary(&records, &Limits::default());
+        let at_most = |metric, q| summary.latency(metric).inclusive_quantile(q);
+        // 50 (known), 100, and 700 or more.
+        let ttft = summary.latency(Metric::Ttft);
+        assert_eq!((ttft.count(), ttft.cut(), ttft.censored()), (1, 2, 1));
+        let best = at_most(Metric::Ttft, 0.1).expect("three requests");
+        assert!((best.low - 5e7).abs() < 1e5 && (best.high - 5e7).abs() < 1e5);
+        assert_eq!(at_most(Metric::Ttft, 0.5), Some(Bounds::exactly(1e8)));
+        let worst = at_most(Metric::Ttft, 0.99).expect("three requests");
+        assert!((worst.low - 7e8).abs() < 1e6 && worst.high.is_infinite());
+        let from_due = at_most(Metric::TtftFromDue, 0.5).expect("one request");
+        assert!((from_due.low - 8e8).abs() < 1e6, "{from_due:?}");
+        assert_eq!(
+            at_most(Metric::Tpot, 0.99),
+            Some(Bounds {
+                low: 1e8 / 20.0,
+                high: f64::INFINITY
+            }),
+            "the pace of tokens that never came is not known"
+        );
+        let counts = &summary.counts;
+        assert_eq!((counts.cut, counts.cancelled, counts.planned), (2, 1, 4));
+        assert_eq!(summary.error_rate(), Some(0.0));
+    }
+
+    #[test]
+    fn a_request_that_was_retried_is_counted_by_its_last_attempt() {
+        let mut first = ok(1_001, 0, 0, 0);
+        (first.outcome, first.last) = (Outcome::RateLimited, false);
+        (first.first_token, first.terminator) = (None, None);
+        let mut second = ok(1_500, 1_600, 1_700, 1_710);
+        second.attempt = 1;
+        for attempt in [&mut first, &mut second] {
+            attempt.due = Some(at(1_000));
+        }
+        let retried = [first.clone(), second.clone()];
+        let good = summary(&retried, &Limits::default());
+        let counts = &good.counts;
+        assert_eq!((counts.planned, counts.ok, counts.failed), (1, 1, 0));
+        assert_eq!((counts.attempts, counts.sent, counts.begun), (2, 1, 1));
+        assert_eq!(counts.outcome(Outcome::RateLimited), 1);
+        assert_eq!((good.error_rate(), good.broken_sum()), (Some(0.0), None));
+        let ttft = good.latency(Metric::Ttft);
+        assert_eq!((ttft.inclusive_count(), ttft.max()), (1, Some(100_000_000)));
+        let from_due = good.latency(Metric::TtftFromDue);
+        assert_eq!(from_due.max(), Some(600_000_000), "with the wait between");
+        let lag = good.latency(Metric::ScheduleLag);
+        assert_eq!((lag.count(), lag.max()), (1, Some(1_000_000)));
+        assert_eq!(good.usage().output, Some(42), "each attempt may be billed");
+
+        second.outcome = Outcome::HttpError;
+        let failed = summary(&[first.clone(), second], &Limits::default());
+        assert_eq!((failed.counts.planned, failed.counts.failed), (1, 1));
+        assert_eq!(failed.latency(Metric::Ttft).failed(), 1);
+
+        // Of a run that was killed before the second attempt ended.
+        let torn = summary(&[first], &Limits::default());
+        assert_eq!((torn.counts.begun, torn.counts.planned), (1, 0));
+    }
+
+    #[test]
+    fn kinds_add_up_to_their_endpoint() {
+        let mut whole = ok(1_000, 1_300, 1_300, 1_300);
+        whole.streaming = false;
+        whole.first_token = None;
+        let mut tools = ok(1_000, 1_200, 1_250, 1_260);
+        tools.class = Class::Tools;
+        let mut failed = tools.clone();
+        failed.outcome = Outcome::Reset;
+        let records = [ok(1_000, 1_100, 1_200, 1_210), whole, tools, failed];
+        let mut summary = summary(&records, &Limits::default());
+        assert_eq!(summary.broken_sum(), None);
+        let kind = |class, streaming| &summary.kinds[&Kind { class, streaming }];
+        assert_eq!(summary.kinds.len(), 3);
+        assert_eq!(kind(Class::Tools, true).counts.planned, 2);
+        let ttft = |class, streaming| kind(class, streaming).latency(Metric::Ttft);
+        assert_eq!(ttft(Class::Chat, false).map(Distribution::count), Some(0));
+        assert_eq!(
+            ttft(Class::Tools, true).map(|d| (d.count(), d.failed())),
+            Some((1, 1))
+        );
+        assert_eq!(summary.latency(Metric::E2e).count(), 3);
+        assert_eq!(summary.latency(Metric::E2e).failed(), 1);
+        assert_eq!(summary.usage().output, Some(84));
+
+        summary.counts.ok += 1;
+        let broken = summary.broken_sum().expect("one too many");
+        assert!(broken.contains("4 planned, but 4 ok"), "{broken}");
+        summary.counts.planned += 1;
+        let broken = summary.broken_sum().expect("not of any kind");
+        assert!(broken.contains("over all kinds"), "{broken}");
     }
 
     #[test]
@@ -593,7 +931,7 @@ mod tests {
             &[warmup, ok(1_000, 1_100, 1_200, 1_210), late],
             &Limits::default(),
         );
-        assert_eq!((summary.planned, summary.attempts), (2, 2));
+        assert_eq!((summary.counts.planned, summary.counts.attempts), (2, 2));
         assert_eq!(
             summary.requests_per_s(),
             Some(1.0),
@@ -624,6 +962,6 @@ mod tests {
         record.last_usage = Usage::default();
         let summary = summary(&[record], &Limits::default());
         assert_eq!(summary.output_tokens_per_s(), None);
-        assert_eq!(summary.usage, UsageTotals::default());
+        assert_eq!(summary.usage(), UsageTotals::default());
     }
 }

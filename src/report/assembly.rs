@@ -1,21 +1,24 @@
 //! Facts -> [`Report`], as a fold: whoever holds the facts puts them in one by one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::{
-    Cost, EndpointReport, Gate, Latency, Quantiles, REPORT_SCHEMA, Report, Requests, Run,
-    ScheduleLag, Size, Sizes, Spent, Throughput, ToolCalls, Truth as TruthReport, Usage, Validity,
-    Verdict, Worst,
+    ClassReport, ClassRequests, Connects, Cost, EndpointReport, Gaps, Gate, Inclusive, InclusiveMs,
+    Latency, Mode, Quantiles, REPORT_SCHEMA, Report, Requests, Run, ScheduleLag, Size, Sizes,
+    Spent, Throughput, ToolCalls, Truth as TruthReport, Usage, Validity, Verdict, Worst,
 };
 use crate::billing::bill::{Bill, EndpointBill};
 use crate::billing::finding::Finding;
 use crate::billing::prices::PriceTable;
 use crate::billing::verify::{Verification, Verifier};
 use crate::endpoint::Endpoint;
-use crate::manifest::Manifest;
-use crate::metrics::{Distribution, EndpointSummary, Limits, Metric, Summary};
+use crate::manifest::{ConnectTotals, Manifest};
+use crate::metrics::{
+    Bounds, Counts, Distribution, EndpointSummary, Kind, KindSummary, Limits, Metric, Series,
+    Summary, UsageTotals,
+};
 use crate::money::{Currency, Money, MoneyError};
-use crate::record::{CallRecord, Health, Outcome, OutcomeGroup, Phase, Record};
+use crate::record::{CallRecord, Health, Outcome, Phase, Record, Second};
 use crate::time::{Offset, Window};
 use crate::truth::Truth;
 use crate::verdict::{self, End, Evidence};
@@ -32,6 +35,16 @@ pub enum AssemblyError {
     /// A record of an endpoint that the manifest does not name.
     #[error("a row is of the {0} endpoint, which the run did not plan")]
     UnplannedEndpoint(Endpoint),
+    /// A sum that holds of every run does not hold of this one.
+    #[error(
+        "the requests of the {endpoint} endpoint do not add up: {sum}; this is a bug in weighbridge, and the report would be wrong: please report it, with the run folder"
+    )]
+    Sum {
+        /// Where.
+        endpoint: Endpoint,
+        /// What does not hold, in numbers.
+        sum: String,
+    },
 }
 
 /// A report under construction.
@@ -43,11 +56,11 @@ pub struct Assembly<'a> {
     prices: &'a PriceTable,
     summary: Summary,
     bill: Bill<'a>,
-    truths: HashMap<String, Vec<Truth>>,
     verifier: Verifier,
     against_truth: BTreeMap<Endpoint, AgainstTruth>,
     answered: Answered,
     evidence: Evidence,
+    series: Series,
     torn: bool,
 }
 
@@ -81,7 +94,7 @@ impl<'a> Assembly<'a> {
             start_ns: Offset::ZERO,
             end_ns: Offset::ZERO,
         };
-        let windows = manifest
+        let windows: BTreeMap<Endpoint, Window> = manifest
             .endpoints
             .iter()
             .map(|e| {
@@ -102,40 +115,46 @@ impl<'a> Assembly<'a> {
             prices,
             summary: Summary::new(&windows),
             bill: Bill::new(prices),
-            truths: HashMap::new(),
             verifier: Verifier::new(),
             against_truth: BTreeMap::new(),
             answered: Answered::default(),
             evidence: Evidence::default(),
+            series: Series::new(
+                windows
+                    .values()
+                    .map(|window| window.start_ns)
+                    .min()
+                    .unwrap_or(Offset::ZERO),
+            ),
             torn: false,
         }
     }
 
-    /// Puts in a truth; all of them go before the records.
-    pub fn add_truth(&mut self, truth: Truth) {
-        self.verifier.add_truth(&truth);
-        self.truths
-            .entry(truth.nonce.clone())
-            .or_default()
-            .push(truth);
+    /// Says whether any entry of the journal has a digest of a text: an older journal has none at
+    /// all. It goes before the records.
+    pub fn journal_has_texts(&mut self, known: bool) {
+        self.verifier.journal_has_texts(known);
     }
 
-    /// Puts in an attempt.
-    pub fn add(&mut self, record: &Record) -> Result<(), AssemblyError> {
+    /// Whether an attempt is held against the journal: a complete answer of the measured phase.
+    pub fn wants_truth(record: &Record) -> bool {
+        (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured)
+    }
+
+    /// Puts in an attempt, and the journal's entries of its nonce in the order in which the upstream
+    /// received them.
+    pub fn add(&mut self, record: &Record, truths: &[Truth]) -> Result<(), AssemblyError> {
         let none = Limits::default();
         self.summary
             .endpoints
             .get_mut(&record.endpoint)
             .ok_or(AssemblyError::UnplannedEndpoint(record.endpoint))?
             .add(record, self.limits.unwrap_or(&none));
+        self.series.add(record);
         self.bill.add(record)?;
         if self.manifest.truth.is_some() {
-            let truths = self
-                .truths
-                .get(&record.trace_id)
-                .map_or(&[][..], Vec::as_slice);
             self.verifier.add(record, truths)?;
-            if (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured) {
+            if Self::wants_truth(record) {
                 self.answered.all += 1;
                 self.answered.in_journal += u64::from(!truths.is_empty());
                 if let [truth] = truths {
@@ -160,6 +179,11 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    /// Puts in a worker's second at an endpoint.
+    pub fn add_second(&mut self, row: &Second) {
+        self.series.add_second(row);
+    }
+
     /// Puts in a worker's second.
     pub fn add_health(&mut self, row: &Health) {
         self.evidence.add(row);
@@ -172,16 +196,52 @@ impl<'a> Assembly<'a> {
 
     /// Whether a turn that came due has no row: its task died, or its row was lost.
     fn rows_are_missing(&self) -> bool {
-        self.manifest.planned.iter().any(|(endpoint, planned)| {
+        let planned = &self.manifest.planned;
+        let missing = planned.iter().any(|(endpoint, planned)| {
             self.summary
                 .endpoints
                 .get(endpoint)
-                .is_none_or(|summary| summary.planned != *planned)
-        })
+                .is_none_or(|summary| summary.counts.planned < *planned)
+        });
+        // The row of a retry, if not of a request.
+        let retry_missing =
+            |summary: &EndpointSummary| summary.counts.planned < summary.counts.begun;
+        missing || self.summary.endpoints.values().any(retry_missing)
+    }
+
+    /// What must hold of the facts of any run that has come to its end, whatever the target did.
+    fn sums_hold(&self) -> Result<(), AssemblyError> {
+        for (endpoint, summary) in &self.summary.endpoints {
+            let broken = |sum| AssemblyError::Sum {
+                endpoint: *endpoint,
+                sum,
+            };
+            if let Some(sum) = summary.broken_sum() {
+                return Err(broken(sum));
+            }
+            let Counts { planned, begun, .. } = summary.counts;
+            if planned > begun && !self.is_partial() {
+                return Err(broken(format!("{begun} were begun, and {planned} ended")));
+            }
+            if let Some(due) = self
+                .manifest
+                .planned
+                .get(endpoint)
+                .filter(|n| **n < planned)
+            {
+                return Err(broken(format!("{due} came due, and {planned} ended")));
+            }
+        }
+        Ok(())
+    }
+
+    const fn is_partial(&self) -> bool {
+        self.manifest.partial || self.torn
     }
 
     /// The report, and the judgement that it shows.
-    pub fn finish(self) -> Report {
+    pub fn finish(self) -> Result<Report, AssemblyError> {
+        self.sums_hold()?;
         let manifest = self.manifest;
         let currency = self.prices.currency();
         let mut bills: BTreeMap<Endpoint, EndpointBill> = manifest
@@ -205,13 +265,14 @@ impl<'a> Assembly<'a> {
         let validity = verdict::validity(self.gates, self.limits, &self.summary, &self.evidence);
         let end = if manifest.interrupted {
             End::Interrupted
-        } else if manifest.partial || self.torn || self.rows_are_missing() {
+        } else if self.is_partial() || self.rows_are_missing() {
             End::Incomplete
         } else {
             End::Complete
         };
         let judged = verdict::judge(self.gates, &self.summary, &bills, &validity, end);
         let mut warnings = manifest.warnings.clone();
+        warnings.extend(validity.warnings.iter().cloned());
         warnings.extend(journal_warning(manifest.truth.as_deref(), self.answered));
         let endpoints: BTreeMap<Endpoint, EndpointReport> = self
             .summary
@@ -231,7 +292,7 @@ impl<'a> Assembly<'a> {
                 (*endpoint, report)
             })
             .collect();
-        Report {
+        Ok(Report {
             schema: REPORT_SCHEMA.to_owned(),
             run: Run {
                 id: manifest.id.clone(),
@@ -255,6 +316,7 @@ impl<'a> Assembly<'a> {
                     amount: self.bill.spent_total().amount.to_string(),
                     unknown: self.bill.spent_total().unknown,
                 },
+                connects: connects(manifest.connects),
                 warnings,
                 environment: manifest.environment.clone(),
             },
@@ -262,7 +324,8 @@ impl<'a> Assembly<'a> {
             endpoints,
             parity: None,
             verdict: judged.into(),
-        }
+            series: self.series.points(),
+        })
     }
 }
 
@@ -277,6 +340,13 @@ impl From<verdict::Validity> for Validity {
                 max: lag.max,
             }),
             cpu_utilization: validity.cpu_utilization,
+            cpu_utilization_max: validity.cpu_utilization_max,
+            run_queue_wait: validity.run_queue_wait,
+            run_queue_wait_max: validity.run_queue_wait_max,
+            throttled: validity.throttled,
+            stalls: validity.stalls,
+            stalled_ms: ms(validity.stalled_ns as f64),
+            clock_jump_ms: validity.clock_jump_ns.map(|ns| ms(ns as f64)),
             dropped: validity.dropped,
         }
     }
@@ -325,20 +395,7 @@ fn endpoint_report(
     verification: Option<&Verification>,
     against: Option<&AgainstTruth>,
 ) -> EndpointReport {
-    let outcomes = Outcome::ALL
-        .into_iter()
-        .map(|o| (o.name().to_owned(), summary.outcome(o)))
-        .filter(|(_, n)| *n > 0)
-        .collect();
-    let [ok, failed, dropped, cut, cancelled] = [
-        OutcomeGroup::Ok,
-        OutcomeGroup::Failed,
-        OutcomeGroup::Dropped,
-        OutcomeGroup::Cut,
-        OutcomeGroup::Cancelled,
-    ]
-    .map(|group| summary.group(group));
-    let usage = summary.usage;
+    let counts = &summary.counts;
     let calls = summary.tool_calls;
     let truth = verification.map(|verification| TruthReport {
         verified: verification.verified,
@@ -347,21 +404,24 @@ fn endpoint_report(
     });
     EndpointReport {
         requests: Requests {
-            planned: planned.unwrap_or(summary.planned),
-            ok,
-            failed,
-            dropped,
-            cut,
-            cancelled,
-            attempts: summary.attempts,
-            outcomes,
+            planned: planned.unwrap_or(counts.planned),
+            ok: counts.ok,
+            failed: counts.failed,
+            dropped: counts.dropped,
+            cut: counts.cut,
+            cancelled: counts.cancelled,
+            attempts: counts.attempts,
+            outcomes: outcomes(counts),
             connected: summary.connected,
             errors: summary.errors.clone(),
             oddities: summary.oddities.clone(),
         },
         latency_ms: Metric::ALL
             .into_iter()
-            .map(|metric| (metric.name().to_owned(), latency(summary.latency(metric))))
+            .map(|metric| {
+                let shown = latency_of(metric, &summary.latency(metric));
+                (metric.name().to_owned(), shown)
+            })
             .collect(),
         throughput: Throughput {
             window_s: summary.window().seconds(),
@@ -372,13 +432,8 @@ fn endpoint_report(
             without_usage: summary.without_usage,
             drained: summary.drained,
         },
-        usage: Usage {
-            input: usage.input,
-            cache_read: usage.cache_read,
-            cache_write: usage.cache_write,
-            output: usage.output,
-            reasoning: usage.reasoning,
-        },
+        usage: usage(summary.usage()),
+        classes: classes(summary),
         sizes: Sizes {
             input: Size {
                 planned: quantiles(&summary.planned_input),
@@ -399,6 +454,79 @@ fn endpoint_report(
         },
         cost: cost(currency, bill),
         truth,
+    }
+}
+
+/// By class, streams first.
+fn classes(summary: &EndpointSummary) -> Vec<ClassReport> {
+    let mut kinds: Vec<(&Kind, &KindSummary)> = summary.kinds.iter().collect();
+    kinds.sort_by_key(|(kind, _)| (kind.class, !kind.streaming));
+    let class = |(kind, of_kind): (&Kind, &KindSummary)| {
+        let counts = &of_kind.counts;
+        ClassReport {
+            class: kind.class,
+            mode: if kind.streaming {
+                Mode::Stream
+            } else {
+                Mode::Whole
+            },
+            requests: ClassRequests {
+                planned: counts.planned,
+                ok: counts.ok,
+                failed: counts.failed,
+                dropped: counts.dropped,
+                cut: counts.cut,
+                cancelled: counts.cancelled,
+                attempts: counts.attempts,
+                outcomes: outcomes(counts),
+            },
+            latency_ms: Metric::ALL
+                .into_iter()
+                .filter_map(|metric| {
+                    let shown = latency_of(metric, of_kind.latency(metric)?);
+                    Some((metric.name().to_owned(), shown))
+                })
+                .collect(),
+            gaps_ms: gaps(&of_kind.gaps),
+            usage: usage(of_kind.usage),
+        }
+    };
+    kinds.into_iter().map(class).collect()
+}
+
+fn gaps(gaps: &Distribution) -> Option<Gaps> {
+    Some(Gaps {
+        count: gaps.count(),
+        mean: ms(gaps.mean()?),
+        min: ms(gaps.min()? as f64),
+        max: ms(gaps.max()? as f64),
+    })
+}
+
+fn outcomes(counts: &Counts) -> BTreeMap<String, u64> {
+    Outcome::ALL
+        .into_iter()
+        .map(|o| (o.name().to_owned(), counts.outcome(o)))
+        .filter(|(_, n)| *n > 0)
+        .collect()
+}
+
+fn usage(totals: UsageTotals) -> Usage {
+    Usage {
+        input: totals.input,
+        cache_read: totals.cache_read,
+        cache_write: totals.cache_write,
+        output: totals.output,
+        reasoning: totals.reasoning,
+    }
+}
+
+fn connects(totals: ConnectTotals) -> Connects {
+    let mean = totals.sum_ns as f64 / totals.count as f64;
+    Connects {
+        count: totals.count,
+        mean_ms: (totals.count > 0).then(|| ms(mean)),
+        max_ms: totals.max_ns.map(|ns| ms(ns as f64)),
     }
 }
 
@@ -448,9 +576,45 @@ fn latency(times: &Distribution) -> Option<Latency> {
     Some(Latency {
         count: times.count(),
         failed: times.failed(),
+        inclusive: None,
         mean: ms(times.mean()?),
         min: ms(times.min()? as f64),
         max: ms(times.max()? as f64),
+        p50: q(0.5)?,
+        p90: q(0.9)?,
+        p95: q(0.95)?,
+        p99: q(0.99)?,
+        p999: q(0.999)?,
+    })
+}
+
+/// A latency, and what it is with the requests in it that did not succeed.
+fn latency_of(metric: Metric, times: &Distribution) -> Option<Latency> {
+    let latency = latency(times)?;
+    // Gaps are of every stream, and the harness's own lateness of every request, as it is.
+    let all = !matches!(metric, Metric::Icl | Metric::ScheduleLag);
+    Some(Latency {
+        inclusive: all.then(|| inclusive(times)).flatten(),
+        ..latency
+    })
+}
+
+fn inclusive(times: &Distribution) -> Option<Inclusive> {
+    let q = |q| -> Option<InclusiveMs> {
+        let Bounds { low, high } = times.inclusive_quantile(q)?;
+        let known = ms(low);
+        Some(if low.is_infinite() {
+            InclusiveMs::Failed
+        } else if ms(high) > known {
+            InclusiveMs::AtLeast(known)
+        } else {
+            InclusiveMs::Known(known)
+        })
+    };
+    Some(Inclusive {
+        count: times.inclusive_count(),
+        failed: times.failed(),
+        cut: times.cut(),
         p50: q(0.5)?,
         p90: q(0.9)?,
         p95: q(0.95)?,
@@ -478,17 +642,104 @@ fn journal_warning(journal: Option<&str>, answered: Answered) -> Option<String> 
 
 /// A load that was not of the planned size measured something else.
 fn size_warnings(endpoint: Endpoint, sizes: &Sizes) -> Vec<String> {
+    let warning = |(what, size): (&str, &Size)| {
+        let (planned, achieved) = size.planned.zip(size.achieved)?;
+        let off = |planned: f64, achieved: f64| achieved / planned - 1.0;
+        // The mean first: it is what the rates and the bill go by.
+        let (name, planned, achieved) = [
+            ("on average", planned.mean, achieved.mean),
+            ("at the median", planned.p50 as f64, achieved.p50 as f64),
+            ("at p95", planned.p95 as f64, achieved.p95 as f64),
+        ]
+        .into_iter()
+        .find(|(_, planned, achieved)| off(*planned, *achieved).abs() > SIZE_TOLERANCE)?;
+        Some(format!(
+            "{endpoint}: {what} was {achieved:.0} tokens {name} where {planned:.0} were planned ({:+.0} %)",
+            off(planned, achieved) * 100.0
+        ))
+    };
     [("input", &sizes.input), ("output", &sizes.output)]
         .into_iter()
-        .filter_map(|(what, size)| {
-            let (planned, achieved) = (size.planned?.mean, size.achieved?.mean);
-            let off = achieved / planned - 1.0;
-            (off.abs() > SIZE_TOLERANCE).then(|| {
-                format!(
-                    "{endpoint}: {what} was {achieved:.0} tokens on average where {planned:.0} were planned ({:+.0} %)",
-                    off * 100.0
-                )
-            })
-        })
+        .filter_map(warning)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Environment;
+    use crate::record::{Class, FACTS_SCHEMA};
+
+    fn manifest(planned: u64) -> Manifest {
+        Manifest {
+            schema: FACTS_SCHEMA.to_owned(),
+            id: "r".to_owned(),
+            scenario: "s".to_owned(),
+            started_at: String::new(),
+            duration_ns: Some(1),
+            seed: 1,
+            version: String::new(),
+            target: String::new(),
+            endpoints: vec![Endpoint::OpenAi],
+            open_loop: true,
+            load: String::new(),
+            models: Vec::new(),
+            slice: (0, 1),
+            workers: 1,
+            config_sha256: String::new(),
+            prices_sha256: String::new(),
+            windows: BTreeMap::new(),
+            planned: BTreeMap::from([(Endpoint::OpenAi, planned)]),
+            truth_error: None,
+            truth: None,
+            interrupted: false,
+            partial: false,
+            warnings: Vec::new(),
+            environment: Environment::default(),
+            connects: ConnectTotals::default(),
+        }
+    }
+
+    /// The report of a run that planned so many requests, from attempts: (number, last, outcome).
+    fn report(planned: u64, attempts: &[(u32, bool, Outcome)]) -> Result<Report, AssemblyError> {
+        let prices = PriceTable::builtin("builtin:keeprouter").expect("built in");
+        let manifest = manifest(planned);
+        let mut assembly = Assembly::new(&manifest, &[], None, &prices, &BTreeMap::new());
+        for (number, last, outcome) in attempts {
+            let (phase, endpoint) = (Phase::Measured, Endpoint::OpenAi);
+            let mut record = Record::new(String::new(), phase, endpoint, Class::Chat);
+            (record.attempt, record.last, record.outcome) = (*number, *last, *outcome);
+            record.sent = Some(Offset::ZERO);
+            assembly.add(&record, &[])?;
+        }
+        assembly.finish()
+    }
+
+    #[test]
+    fn a_retried_request_is_one_request() {
+        use Outcome::{Ok as Good, RateLimited};
+        let attempts = [(0, false, RateLimited), (1, true, Good), (0, true, Good)];
+        let whole = report(2, &attempts).expect("it adds up");
+        let requests = &whole.endpoints[&Endpoint::OpenAi].requests;
+        assert_eq!(
+            (requests.planned, requests.ok, requests.attempts),
+            (2, 2, 3)
+        );
+        assert_eq!(requests.outcomes["rate_limited"], 1);
+        assert!(!whole.run.partial);
+        // Without the row of the retry nobody knows how the request ended.
+        let torn = report(2, &[attempts[0], attempts[2]]).expect("rows can be lost");
+        assert!(torn.run.partial);
+    }
+
+    #[test]
+    fn sums_that_no_run_can_have_are_an_error() {
+        let ok = (0, true, Outcome::Ok);
+        let error = report(1, &[ok, ok]).expect_err("one too many").to_string();
+        assert!(error.contains("1 came due, and 2 ended"), "{error}");
+        assert!(error.contains("bug in weighbridge"), "{error}");
+        let error = report(2, &[ok, (1, true, Outcome::Ok)]).expect_err("ended twice");
+        assert!(error.to_string().contains("1 were begun"), "{error}");
+        assert!(report(3, &[ok]).expect("rows can be lost").run.partial);
+    }
 }

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::format::{NOTHING, count, ms, number, percent};
-use super::{EndpointReport, Latency, Report};
+use super::{ClassReport, Connects, EndpointReport, InclusiveMs, Latency, Mode, Report};
 use crate::billing::finding::Severity;
 use crate::endpoint::Endpoint;
 use crate::metrics::Metric;
+use crate::record::Class;
 use crate::verdict::{GateStatus, Status};
 
 /// Width of the names at the left.
@@ -74,8 +75,9 @@ pub fn console(report: &Report, color: bool) -> String {
     let each = |f: &dyn Fn(&EndpointReport) -> String| -> Vec<String> {
         endpoints.iter().map(|(_, e)| f(e)).collect()
     };
-    requests(&mut out, &each, paint);
+    requests(&mut out, &each, report.run.connects, paint);
     latencies(&mut out, &endpoints, paint);
+    classes(&mut out, &endpoints, paint);
     throughput(&mut out, &each, paint);
     tokens(&mut out, &each, paint);
     tool_calls(&mut out, &endpoints, &each, paint);
@@ -199,7 +201,7 @@ fn gravity(status: GateStatus) -> u8 {
 
 type Each<'a> = dyn Fn(&dyn Fn(&EndpointReport) -> String) -> Vec<String> + 'a;
 
-fn requests(out: &mut String, each: &Each<'_>, paint: Paint) {
+fn requests(out: &mut String, each: &Each<'_>, connects: Connects, paint: Paint) {
     row(
         out,
         "requests",
@@ -220,44 +222,156 @@ fn requests(out: &mut String, each: &Each<'_>, paint: Paint) {
     if others.iter().any(|o| !o.is_empty()) {
         row_painted(out, "", &others, |text| paint.bad(text));
     }
+    let retried = each(&|e| {
+        let r = &e.requests;
+        let retries = (r.attempts + r.dropped).saturating_sub(r.planned);
+        if retries > 0 {
+            format!("{} attempts", count(r.attempts))
+        } else {
+            String::new()
+        }
+    });
+    if retried.iter().any(|text| !text.is_empty()) {
+        row(out, "with retries", &retried);
+    }
+    let connected = each(&|e| count(e.requests.connected));
+    if connected.iter().any(|n| n != "0") {
+        row(out, "met a connect", &connected);
+        let slowest = connects
+            .max_ms
+            .map(|max| format!(", {} ms at most", ms(max)))
+            .unwrap_or_default();
+        let text = format!(
+            "  their latency holds a new connection; of {} connects, each took {} ms{slowest}",
+            count(connects.count),
+            connects.mean_ms.map_or_else(|| NOTHING.to_owned(), ms)
+        );
+        line(out, &paint.dim(&text));
+    }
     out.push('\n');
 }
 
 fn latencies(out: &mut String, endpoints: &[(&Endpoint, &EndpointReport)], paint: Paint) {
     let heads = vec![format!("{:>8}{:>8}{:>8}{:>9}", "p50", "p95", "p99", "max"); endpoints.len()];
     title(out, "latency, ms", &heads, paint);
+    let of = |metric: Metric| -> Vec<Option<Latency>> {
+        let get = |e: &EndpointReport| e.latency_ms.get(metric.name()).copied().flatten();
+        endpoints.iter().map(|(_, e)| get(e)).collect()
+    };
     for metric in Metric::ALL {
-        let values: Vec<Option<Latency>> = endpoints
-            .iter()
-            .map(|(_, e)| e.latency_ms.get(metric.name()).copied().flatten())
-            .collect();
+        let values = of(metric);
         if values.iter().all(Option::is_none) {
             continue;
         }
-        let cells: Vec<String> = values
-            .iter()
-            .map(|latency| match latency {
-                Some(l) => format!(
-                    "{:>8}{:>8}{:>8}{:>9}",
-                    ms(l.p50),
-                    ms(l.p95),
-                    ms(l.p99),
-                    ms(l.max)
-                ),
-                None => NOTHING.to_owned(),
-            })
-            .collect();
+        let cell = |latency: &Option<Latency>| match latency {
+            Some(l) => format!(
+                "{:>8}{:>8}{:>8}{:>9}",
+                ms(l.p50),
+                ms(l.p95),
+                ms(l.p99),
+                ms(l.max)
+            ),
+            None => NOTHING.to_owned(),
+        };
+        row(
+            out,
+            metric.name(),
+            &values.iter().map(cell).collect::<Vec<_>>(),
+        );
+    }
+    let mut begun = false;
+    for metric in [
+        Metric::Ttft,
+        Metric::TtftFromDue,
+        Metric::Tpot,
+        Metric::E2e,
+        Metric::E2eFromDue,
+    ] {
+        let values = of(metric);
+        if !values.iter().flatten().any(is_worse_with_all) {
+            continue;
+        }
+        if !begun {
+            let text = "  with failed requests, which gates count as over any limit, and cut ones";
+            line(out, &paint.dim(text));
+            begun = true;
+        }
+        let cells: Vec<String> = values.iter().map(|latency| with_all(*latency)).collect();
         row(out, metric.name(), &cells);
     }
-    let failed: Vec<u64> = endpoints
+    out.push('\n');
+}
+
+/// Whether the quantiles that are shown are others over all requests.
+fn is_worse_with_all(latency: &Latency) -> bool {
+    latency.inclusive.is_some_and(|all| {
+        [
+            (all.p50, latency.p50),
+            (all.p95, latency.p95),
+            (all.p99, latency.p99),
+        ]
         .iter()
-        .map(|(_, e)| e.requests.failed + e.requests.dropped)
-        .collect();
-    if failed.iter().any(|n| *n > 0) {
-        line(
-            out,
-            &paint.dim("  of successful requests; gates count a failed one as over any limit"),
-        );
+        .any(|(all, successful)| *all != InclusiveMs::Known(*successful))
+    })
+}
+
+fn with_all(latency: Option<Latency>) -> String {
+    let shown = |quantile: InclusiveMs| match quantile {
+        InclusiveMs::Known(value) => ms(value),
+        InclusiveMs::AtLeast(value) => format!(">{}", ms(value)),
+        InclusiveMs::Failed => "failed".to_owned(),
+    };
+    match latency.and_then(|latency| latency.inclusive) {
+        Some(all) => format!(
+            "{:>8}{:>8}{:>8}{:>9}",
+            shown(all.p50),
+            shown(all.p95),
+            shown(all.p99),
+            ""
+        ),
+        None => NOTHING.to_owned(),
+    }
+}
+
+/// Kinds of requests side by side, where there is more than one.
+fn classes(out: &mut String, endpoints: &[(&Endpoint, &EndpointReport)], paint: Paint) {
+    if endpoints.iter().all(|(_, e)| e.classes.len() < 2) {
+        return;
+    }
+    let head = format!(
+        "{:>8}{:>10}{:>10}{:>10}",
+        "ok", "ttft p95", "ttfb p95", "e2e p95"
+    );
+    title(out, "by class", &vec![head; endpoints.len()], paint);
+    for (class, mode, name) in [
+        (Class::Chat, Mode::Stream, "chat, streamed"),
+        (Class::Chat, Mode::Whole, "chat, whole"),
+        (Class::Tools, Mode::Stream, "tools, streamed"),
+        (Class::Tools, Mode::Whole, "tools, whole"),
+    ] {
+        let of = |e: &'_ EndpointReport| -> Option<ClassReport> {
+            let mut all = e.classes.iter();
+            all.find(|c| (c.class, c.mode) == (class, mode)).cloned()
+        };
+        let cell = |(_, e): &(&Endpoint, &EndpointReport)| match of(e) {
+            Some(class) => {
+                let p95 = |name: &str| {
+                    let latency = class.latency_ms.get(name).copied().flatten();
+                    latency.map_or_else(|| NOTHING.to_owned(), |l| ms(l.p95))
+                };
+                format!(
+                    "{:>8}{:>10}{:>10}{:>10}",
+                    count(class.requests.ok),
+                    p95("ttft"),
+                    p95("ttfb"),
+                    p95("e2e")
+                )
+            }
+            None => NOTHING.to_owned(),
+        };
+        if endpoints.iter().any(|(_, e)| of(e).is_some()) {
+            row(out, name, &endpoints.iter().map(cell).collect::<Vec<_>>());
+        }
     }
     out.push('\n');
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::console::basis;
 use super::format::{NOTHING, count, ms, number, percent};
-use super::{EndpointReport, Report};
+use super::{EndpointReport, InclusiveMs, Report};
 use crate::metrics::Metric;
 use crate::verdict::{GateStatus, Status};
 
@@ -111,6 +111,39 @@ fn requests_and_latency(out: &mut String, report: &Report) {
                 None => NOTHING.to_owned(),
             });
         }
+    }
+    let failed = |e: &EndpointReport| e.requests.failed + e.requests.dropped + e.requests.cut > 0;
+    if report.endpoints.values().any(failed) {
+        table(
+            out,
+            report,
+            "The same with failed and cut requests, as gates take them",
+        );
+        for metric in Metric::ALL {
+            let get = |e: &EndpointReport| {
+                let latency = e.latency_ms.get(metric.name()).copied().flatten();
+                latency.and_then(|l| l.inclusive)
+            };
+            if report.endpoints.values().any(|e| get(e).is_some()) {
+                row(out, report, metric.name(), |e| match get(e) {
+                    Some(all) => format!(
+                        "{} / {} / {}",
+                        inclusive(all.p50),
+                        inclusive(all.p95),
+                        inclusive(all.p99)
+                    ),
+                    None => NOTHING.to_owned(),
+                });
+            }
+        }
+    }
+}
+
+fn inclusive(quantile: InclusiveMs) -> String {
+    match quantile {
+        InclusiveMs::Known(value) => ms(value),
+        InclusiveMs::AtLeast(value) => format!("{} or more", ms(value)),
+        InclusiveMs::Failed => "failed".to_owned(),
     }
 }
 

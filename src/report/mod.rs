@@ -2,12 +2,15 @@
 //!
 //! The value is `report.json`: other programs rely on its keys (schema `weighbridge.report/1`).
 //! Every other form is rendered from it and knows nothing else. Times are in ms unless the key says
-//! otherwise, money is decimal text, and what was not measured is `null`, never zero.
+//! otherwise, money is decimal text, and what was not measured is `null`, never zero. The load second
+//! by second has a file of its own, `series.csv`.
 
 mod assembly;
 mod console;
 mod format;
+mod inclusive;
 mod markdown;
+mod series;
 
 use std::collections::BTreeMap;
 
@@ -17,11 +20,15 @@ use serde::{Deserialize, Serialize};
 use crate::billing::finding::Finding;
 use crate::endpoint::Endpoint;
 use crate::manifest::Environment;
+use crate::metrics::Point;
+use crate::record::Class;
 use crate::verdict::{GateStatus, Status};
 
 pub use assembly::{Assembly, AssemblyError};
 pub use console::console;
+pub use inclusive::{Inclusive, InclusiveMs};
 pub use markdown::markdown;
+pub use series::series_csv;
 
 /// Version of the report's keys.
 pub const REPORT_SCHEMA: &str = "weighbridge.report/1";
@@ -41,6 +48,9 @@ pub struct Report {
     pub parity: Option<serde_json::Value>,
     /// How it came out.
     pub verdict: Verdict,
+    /// The load second by second: the rows of `series.csv`, and in no JSON.
+    #[serde(skip)]
+    pub series: Vec<Point>,
 }
 
 /// Which run.
@@ -74,11 +84,24 @@ pub struct Run {
     pub truth: Option<String>,
     /// What the run cost in all, the preflight and the warm-up included.
     pub spent: Spent,
+    /// Connections made, in every phase.
+    pub connects: Connects,
     /// What a reader must know.
     pub warnings: Vec<String>,
     /// The machine.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub environment: Environment,
+}
+
+/// Connections of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Connects {
+    /// How many were begun.
+    pub count: u64,
+    /// How long they took on average, in ms; `null` without any.
+    pub mean_ms: Option<f64>,
+    /// How long the slowest took, in ms; `null` if unknown.
+    pub max_ms: Option<f64>,
 }
 
 /// What a run cost in all.
@@ -101,8 +124,26 @@ pub struct Validity {
     pub reasons: Vec<String>,
     /// How late requests were sent; `null` in a closed loop.
     pub schedule_lag_ms: Option<ScheduleLag>,
-    /// CPU of the workers' threads, as a share of their time; `null` if unknown.
+    /// CPU of the workers' threads, as a share of their time; `null` if unknown. The embedded
+    /// upstream runs on other threads and does not count.
     pub cpu_utilization: Option<f64>,
+    /// The same of the worst second of a worker.
+    pub cpu_utilization_max: Option<f64>,
+    /// How long the workers were ready to run and another had their core, as a share of their time;
+    /// `null` where the system does not say.
+    pub run_queue_wait: Option<f64>,
+    /// The same of the worst second of a worker.
+    pub run_queue_wait_max: Option<f64>,
+    /// How long a CPU limit (cgroup) held the process up, as a share of the time; `null` where the
+    /// system does not say.
+    pub throttled: Option<f64>,
+    /// Heartbeats of workers that came more than 50 ms late.
+    pub stalls: u64,
+    /// By how much these were late, together, in ms.
+    pub stalled_ms: f64,
+    /// The largest step of the wall clock against the monotonic one within a second, in ms, ahead or
+    /// (negative) back; `null` where it was not looked at.
+    pub clock_jump_ms: Option<f64>,
     /// Requests that came due and were not sent.
     pub dropped: u64,
 }
@@ -129,6 +170,8 @@ pub struct EndpointReport {
     pub throughput: Throughput,
     /// Sums of the reported token counts.
     pub usage: Usage,
+    /// The same by kind of request: those that occurred, which add up to the endpoint's.
+    pub classes: Vec<ClassReport>,
     /// Sizes planned and achieved, of successful requests whose usage is known.
     pub sizes: Sizes,
     /// Tool calls of successful requests.
@@ -139,10 +182,39 @@ pub struct EndpointReport {
     pub truth: Option<Truth>,
 }
 
-/// Requests, counted.
+/// What was measured of one kind of request at one endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Requests {
-    /// Came due.
+pub struct ClassReport {
+    /// What is asked for.
+    pub class: Class,
+    /// How the answer is asked for.
+    pub mode: Mode,
+    /// Requests, counted; planned = ok + failed + dropped + cut + cancelled.
+    pub requests: ClassRequests,
+    /// Latencies by name, in ms; `null` without samples. `icl` and `time_to_tool_call`, of which a
+    /// request has many, are told apart by endpoint only and stand there.
+    pub latency_ms: BTreeMap<String, Option<Latency>>,
+    /// Gaps between token-bearing events, in ms; `null` without any. Their quantiles are the
+    /// endpoint's `icl`: which of them are of which kind is not kept.
+    pub gaps_ms: Option<Gaps>,
+    /// Sums of the reported token counts.
+    pub usage: Usage,
+}
+
+/// How an answer is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// As a stream of events.
+    Stream,
+    /// As one whole body.
+    Whole,
+}
+
+/// Requests of one kind, counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClassRequests {
+    /// Came due, as far as their rows are there.
     pub planned: u64,
     /// Complete answers.
     pub ok: u64,
@@ -158,6 +230,40 @@ pub struct Requests {
     pub attempts: u64,
     /// Attempts by outcome; those that did not occur are left out.
     pub outcomes: BTreeMap<String, u64>,
+}
+
+/// Gaps of one kind of request, in ms.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Gaps {
+    /// How many.
+    pub count: u64,
+    /// Mean.
+    pub mean: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// Requests, counted: each by the outcome of its last attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Requests {
+    /// Came due.
+    pub planned: u64,
+    /// Complete answers.
+    pub ok: u64,
+    /// Failed in any way.
+    pub failed: u64,
+    /// Not sent.
+    pub dropped: u64,
+    /// Cut by the harness when the run ended.
+    pub cut: u64,
+    /// Hung up on purpose.
+    pub cancelled: u64,
+    /// Attempts sent: more than requests where some were retried.
+    pub attempts: u64,
+    /// Attempts by outcome, those that were retried included; those that did not occur are left out.
+    pub outcomes: BTreeMap<String, u64>,
     /// Requests whose latency holds a new connection.
     pub connected: u64,
     /// What failed attempts said, and how often.
@@ -171,8 +277,10 @@ pub struct Requests {
 pub struct Latency {
     /// Samples.
     pub count: u64,
-    /// Attempts that should have had one and failed: gates count them as over any limit.
+    /// Requests that should have had one and failed: gates count them as over any limit.
     pub failed: u64,
+    /// Quantiles over all requests, as gates take them; `null` for what failures do not count in.
+    pub inclusive: Option<Inclusive>,
     /// Mean.
     pub mean: f64,
     /// Smallest.

@@ -2,7 +2,10 @@
 
 mod folder;
 mod inputs;
+mod journal;
 mod rows;
+mod truths;
+mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +13,11 @@ use std::path::{Path, PathBuf};
 #[cfg(test)]
 mod tests;
 
-pub use folder::{FactWriter, Queue, RunFolder};
-pub use inputs::{Inputs, JournalReader, load_inputs, read_prices, read_truth_file};
+pub use folder::RunFolder;
+pub use inputs::{Inputs, load_inputs, read_prices};
+pub use journal::{JournalReader, Nonces, read_truth_file};
+pub use truths::{TruthWriter, Truths};
+pub use writer::{FactWriter, Queue};
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +71,19 @@ impl StoreError {
     }
 
     fn write(path: &Path, error: &io::Error) -> Self {
-        Self::Write(path.to_owned(), error.to_string())
+        use io::ErrorKind::{
+            FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+        };
+        let hint = match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => {
+                "; make room, or name a place that has some with `--out`: what was written stays, and `weighbridge report` reads it"
+            }
+            PermissionDenied | ReadOnlyFilesystem => {
+                "; name a place that can be written to with `--out`"
+            }
+            _ => "",
+        };
+        Self::Write(path.to_owned(), format!("{error}{hint}"))
     }
 
     fn row(path: &Path, error: &csv::Error) -> Self {

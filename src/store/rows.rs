@@ -3,8 +3,10 @@
 //! Times are ns since the run's start. An empty cell is `None`. `costs` and `oddities` are JSON
 //! objects in a cell, since their names are not known beforehand.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use csv::StringRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Endpoint;
@@ -12,10 +14,11 @@ use crate::record::{Class, Counts, EventStamp, Outcome, Phase, Record};
 use crate::time::Offset;
 use crate::usage::Usage;
 
-/// One row of `requests.csv`; the order of the fields is the order of the columns.
+/// One row of `requests.csv`; the order of the fields is the order of the columns. Texts are
+/// borrowed, from a record or from the file: a row is written for every attempt of a run.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Row {
-    trace_id: String,
+pub(super) struct Row<'a> {
+    trace_id: &'a str,
     attempt: u32,
     #[serde(default = "yes")]
     last: bool,
@@ -25,13 +28,13 @@ pub(super) struct Row {
     endpoint: Endpoint,
     class: Class,
     streaming: bool,
-    requested_model: String,
-    served_model: Option<String>,
+    requested_model: &'a str,
+    served_model: Option<&'a str>,
     outcome: Outcome,
     status: Option<u16>,
-    error: Option<String>,
-    finish: Option<String>,
-    sent_utc: Option<String>,
+    error: Option<&'a str>,
+    finish: Option<&'a str>,
+    sent_utc: Option<&'a str>,
     due_ns: Option<Offset>,
     sent_ns: Option<Offset>,
     first_byte_ns: Option<Offset>,
@@ -75,12 +78,14 @@ pub(super) struct Row {
     last_output: Option<u64>,
     last_reasoning_tokens: Option<u64>,
     last_total: Option<u64>,
-    costs: String,
-    text_sha256: Option<String>,
-    reasoning_sha256: Option<String>,
-    response_id: Option<String>,
-    request_id: Option<String>,
-    oddities: String,
+    #[serde(borrow)]
+    costs: Cow<'a, str>,
+    text_sha256: Option<&'a str>,
+    reasoning_sha256: Option<&'a str>,
+    response_id: Option<&'a str>,
+    request_id: Option<&'a str>,
+    #[serde(borrow)]
+    oddities: Cow<'a, str>,
 }
 
 /// One row of `trace.csv`: one event of the wire.
@@ -114,9 +119,20 @@ const fn yes() -> bool {
     true
 }
 
-impl From<&Record> for Row {
-    fn from(record: &Record) -> Self {
-        let record = record.clone();
+impl Row<'_> {
+    /// The names of the columns.
+    pub fn columns() -> StringRecord {
+        let nothing = Record::new(String::new(), Phase::Warmup, Endpoint::OpenAi, Class::Chat);
+        let mut file = csv::Writer::from_writer(Vec::new());
+        file.serialize(Row::from(&nothing)).expect("a plain row");
+        let bytes = file.into_inner().expect("in memory");
+        let mut rows = csv::Reader::from_reader(bytes.as_slice());
+        rows.headers().expect("what was just written").clone()
+    }
+}
+
+impl<'a> From<&'a Record> for Row<'a> {
+    fn from(record: &'a Record) -> Self {
         let Counts {
             bytes,
             frames,
@@ -137,7 +153,7 @@ impl From<&Record> for Row {
         } = record.counts;
         let (first, last) = (record.first_usage, record.last_usage);
         Self {
-            trace_id: record.trace_id,
+            trace_id: &record.trace_id,
             attempt: record.attempt,
             last: record.last,
             phase: record.phase,
@@ -146,13 +162,13 @@ impl From<&Record> for Row {
             endpoint: record.endpoint,
             class: record.class,
             streaming: record.streaming,
-            requested_model: record.requested_model,
-            served_model: record.served_model,
+            requested_model: &record.requested_model,
+            served_model: record.served_model.as_deref(),
             outcome: record.outcome,
             status: record.status,
-            error: record.error,
-            finish: record.finish,
-            sent_utc: record.sent_utc,
+            error: record.error.as_deref(),
+            finish: record.finish.as_deref(),
+            sent_utc: record.sent_utc.as_deref(),
             due_ns: record.due,
             sent_ns: record.sent,
             first_byte_ns: record.first_byte,
@@ -197,21 +213,22 @@ impl From<&Record> for Row {
             last_reasoning_tokens: last.reasoning,
             last_total: last.total,
             costs: object(&record.costs),
-            text_sha256: record.text_sha256,
-            reasoning_sha256: record.reasoning_sha256,
-            response_id: record.response_id,
-            request_id: record.request_id,
+            text_sha256: record.text_sha256.as_deref(),
+            reasoning_sha256: record.reasoning_sha256.as_deref(),
+            response_id: record.response_id.as_deref(),
+            request_id: record.request_id.as_deref(),
             oddities: object(&record.oddities),
         }
     }
 }
 
-impl TryFrom<Row> for Record {
+impl TryFrom<Row<'_>> for Record {
     type Error = serde_json::Error;
 
-    fn try_from(row: Row) -> Result<Self, serde_json::Error> {
+    fn try_from(row: Row<'_>) -> Result<Self, serde_json::Error> {
+        let text = |cell: Option<&str>| cell.map(str::to_owned);
         Ok(Self {
-            trace_id: row.trace_id,
+            trace_id: row.trace_id.to_owned(),
             attempt: row.attempt,
             last: row.last,
             phase: row.phase,
@@ -220,20 +237,20 @@ impl TryFrom<Row> for Record {
             endpoint: row.endpoint,
             class: row.class,
             streaming: row.streaming,
-            requested_model: row.requested_model,
+            requested_model: row.requested_model.to_owned(),
             planned_input: row.planned_input,
             output_limit: row.output_limit,
             in_flight: row.in_flight,
-            sent_utc: row.sent_utc,
+            sent_utc: text(row.sent_utc),
             due: row.due_ns,
             sent: row.sent_ns,
             connected: row.connected,
             outcome: row.outcome,
             status: row.status,
-            error: row.error,
-            response_id: row.response_id,
-            request_id: row.request_id,
-            served_model: row.served_model,
+            error: text(row.error),
+            response_id: text(row.response_id),
+            request_id: text(row.request_id),
+            served_model: text(row.served_model),
             first_byte: row.first_byte_ns,
             first_token: row.first_token_ns,
             first_reasoning: row.first_reasoning_ns,
@@ -278,21 +295,21 @@ impl TryFrom<Row> for Record {
                 total: row.last_total,
             },
             costs: pairs(&row.costs)?,
-            text_sha256: row.text_sha256,
-            reasoning_sha256: row.reasoning_sha256,
-            finish: row.finish,
+            text_sha256: text(row.text_sha256),
+            reasoning_sha256: text(row.reasoning_sha256),
+            finish: text(row.finish),
             oddities: pairs(&row.oddities)?,
         })
     }
 }
 
 /// Pairs as a JSON object; nothing as an empty cell.
-fn object<V: Serialize>(pairs: &[(String, V)]) -> String {
+fn object<V: Serialize>(pairs: &[(String, V)]) -> Cow<'static, str> {
     if pairs.is_empty() {
-        return String::new();
+        return Cow::Borrowed("");
     }
     let map: BTreeMap<&str, &V> = pairs.iter().map(|(k, v)| (k.as_str(), v)).collect();
-    serde_json::to_string(&map).expect("strings and numbers are plain JSON")
+    Cow::Owned(serde_json::to_string(&map).expect("strings and numbers are plain JSON"))
 }
 
 fn pairs<V: serde::de::DeserializeOwned>(

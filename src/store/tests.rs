@@ -11,6 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::metrics::gap_histogram;
 use crate::record::{Class, Counts, Fact, FactSink as _, Health, Outcome, Phase, Record};
 use crate::time::Offset;
+use crate::truth::Truth;
 use crate::usage::Usage;
 
 /// A record in which no two numbers are alike, so that a swapped column shows.
@@ -240,4 +241,85 @@ fn a_folder_with_something_in_it_is_refused() {
         .expect_err("not empty")
         .to_string();
     assert!(error.contains("--out"), "{error}");
+}
+
+fn truth(nonce: &str, input: u64, text: Option<&str>) -> Truth {
+    Truth {
+        nonce: nonce.to_owned(),
+        endpoint: "openai".to_owned(),
+        model: "m, \"n\"".to_owned(),
+        stream: true,
+        status: 200,
+        first_write_ns: None,
+        first_token_write_ns: Some(5),
+        last_write_ns: None,
+        token_events: 3,
+        input: Some(input),
+        cache_read: None,
+        cache_write: None,
+        output: Some(2),
+        reasoning: None,
+        cost: Some("0.1".to_owned()),
+        tool_calls: 0,
+        text_sha256: text.map(str::to_owned),
+        reasoning_sha256: None,
+        finish: Some("stop".to_owned()),
+        fault: None,
+        completed: true,
+    }
+}
+
+#[test]
+fn truths_are_found_by_nonce_in_any_order() {
+    let (_dir, folder) = written(Vec::new());
+    assert!(folder.truths().expect("no file").is_none());
+    let nonce = |n: u64| format!("{n:032x}");
+    let mut entries: Vec<Truth> = (0..500).map(|n| truth(&nonce(n), n, None)).collect();
+    // A gateway that asked twice: in the order in which the upstream received them.
+    entries.push(truth(&nonce(7), 1_000, Some("a0")));
+    let mut file = folder.start_truth().expect("writable");
+    for entry in &entries {
+        file.put(entry).expect("written");
+    }
+    assert!(folder.truths().expect("no file").is_none(), "not whole yet");
+    file.finish().expect("written");
+    let mut truths = folder.truths().expect("readable").expect("there");
+    assert!(truths.has_texts());
+    for n in [499, 0, 8, 7, 250, 251] {
+        let expected: Vec<Truth> = entries
+            .iter()
+            .filter(|t| t.nonce == nonce(n))
+            .cloned()
+            .collect();
+        assert_eq!(truths.of(&nonce(n)).expect("readable"), expected, "{n}");
+    }
+    assert_eq!(truths.of(&nonce(500)).expect("readable"), []);
+}
+
+#[test]
+fn a_truth_that_is_not_finished_leaves_nothing() {
+    let (_dir, folder) = written(Vec::new());
+    let before = fs::read_dir(folder.path()).expect("a folder").count();
+    let mut file = folder.start_truth().expect("writable");
+    file.put(&truth("n", 1, None)).expect("written");
+    drop(file);
+    let after = fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(after, before);
+}
+
+#[test]
+fn columns_are_found_by_name_wherever_they_stand() {
+    let (_dir, folder) = written(vec![Fact::Attempt(Arc::new(record()), Vec::new())]);
+    let path = folder.path().join("requests.csv");
+    let mut rows = csv::Reader::from_path(&path).expect("a file");
+    let reversed = |row: &csv::StringRecord| row.iter().rev().collect::<csv::StringRecord>();
+    let mut out = csv::Writer::from_writer(Vec::new());
+    out.write_record(&reversed(rows.headers().expect("names")))
+        .expect("in memory");
+    for row in rows.records() {
+        out.write_record(&reversed(&row.expect("a row")))
+            .expect("in memory");
+    }
+    fs::write(&path, out.into_inner().expect("in memory")).expect("writable");
+    assert_eq!(requests(&folder), (vec![record()], false));
 }

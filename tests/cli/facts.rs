@@ -52,12 +52,17 @@ pub fn add_up(folder: &Path) -> Value {
         assert_eq!(n("planned"), parts, "{name}: {requests}");
 
         let mine: Vec<&Row> = rows.iter().filter(|row| row["endpoint"] == *name).collect();
+        let how_many = |is: &dyn Fn(&Row) -> bool| mine.iter().filter(|row| is(row)).count() as u64;
         assert_eq!(
             n("planned"),
-            mine.len() as u64,
-            "{name}: a row for each request, without retries"
+            how_many(&|row| row["last"] == "true"),
+            "{name}: a last row for each request"
         );
-        assert_eq!(n("attempts") + n("dropped"), n("planned"), "{name}");
+        assert_eq!(
+            n("attempts"),
+            how_many(&|row| !row["sent_ns"].is_empty()),
+            "{name}"
+        );
         let mut outcomes = BTreeMap::new();
         for row in &mine {
             *outcomes.entry(row["outcome"].clone()).or_insert(0u64) += 1;
@@ -67,11 +72,93 @@ pub fn add_up(folder: &Path) -> Value {
             requests["outcomes"],
             "{name}"
         );
+        classes_add_up(name, endpoint);
         latencies_are_ordered(name, endpoint);
-        the_bill_adds_up(name, endpoint);
+        the_bill_adds_up(name, endpoint, mine.len());
     }
     the_verdict_follows(&report);
     report
+}
+
+/// The kinds of requests are the endpoint, count by count.
+#[track_caller]
+fn classes_add_up(name: &str, endpoint: &Value) {
+    let classes = endpoint["classes"].as_array().expect("classes");
+    let sum = |of: &dyn Fn(&Value) -> Option<u64>| classes.iter().filter_map(of).sum::<u64>();
+    for key in [
+        "planned",
+        "ok",
+        "failed",
+        "dropped",
+        "cut",
+        "cancelled",
+        "attempts",
+    ] {
+        assert_eq!(
+            sum(&|class| class["requests"][key].as_u64()),
+            endpoint["requests"][key],
+            "{name}: {key}"
+        );
+    }
+    for key in ["input", "output"] {
+        let whole = endpoint["usage"][key].as_u64().unwrap_or(0);
+        assert_eq!(sum(&|class| class["usage"][key].as_u64()), whole, "{name}");
+    }
+    for metric in ["ttft", "ttfb", "e2e", "tpot"] {
+        let count = |of: &Value| of["latency_ms"][metric]["count"].as_u64();
+        assert_eq!(
+            sum(&count),
+            count(endpoint).unwrap_or(0),
+            "{name}: {metric}"
+        );
+    }
+    // The log of a run that was killed in its first second is empty.
+    if let Some(gaps) = endpoint["latency_ms"]["icl"]["count"].as_u64() {
+        assert_eq!(
+            sum(&|class| class["gaps_ms"]["count"].as_u64()),
+            gaps,
+            "{name}"
+        );
+    }
+}
+
+/// Over all requests a quantile is never better than over the successful ones, unless what was cut
+/// had it sooner.
+#[track_caller]
+fn failures_count(name: &str, endpoint: &Value, metric: &str, latency: &Value) {
+    let all = &latency["inclusive"];
+    if all.is_null() {
+        assert!(["icl", "schedule_lag"].contains(&metric), "{name} {metric}");
+        return;
+    }
+    let n = |key: &str| all[key].as_u64().expect("a count");
+    assert_eq!(latency["failed"], all["failed"], "{name} {metric}");
+    assert_eq!(
+        n("count"),
+        latency["count"].as_u64().expect("a count") + n("failed") + n("cut"),
+        "{name} {metric}"
+    );
+    let requests = &endpoint["requests"];
+    let others = |keys: [&str; 2]| -> u64 {
+        keys.map(|key| requests[key].as_u64().expect("a count"))
+            .iter()
+            .sum()
+    };
+    if ["ttfb", "e2e"].contains(&metric) {
+        assert_eq!(n("failed"), others(["failed", "dropped"]), "{name}");
+        assert_eq!(requests["cut"], all["cut"], "{name} {metric}");
+    }
+    for key in ["p50", "p90", "p95", "p99", "p999"] {
+        let value = &all[key];
+        match value.as_str() {
+            Some("failed") => assert!(n("failed") > 0, "{name} {metric}"),
+            Some(text) => assert!(text.starts_with(">= ") && n("cut") > 0, "{name}: {text}"),
+            None if n("cut") == 0 => {
+                assert!(value.as_f64() >= latency[key].as_f64(), "{name} {metric}");
+            }
+            None => assert!(value.is_f64(), "{name} {metric}: {value}"),
+        }
+    }
 }
 
 #[track_caller]
@@ -92,6 +179,7 @@ fn latencies_are_ordered(name: &str, endpoint: &Value) {
             (n("min")..=n("max")).contains(&n("mean")),
             "{name} {metric}: {latency}"
         );
+        failures_count(name, endpoint, metric, latency);
         if ["ttft", "e2e", "ttfb"].contains(&metric.as_str()) {
             assert_eq!(latency["count"], ok, "{name} {metric}: of successful ones");
         }
@@ -99,7 +187,7 @@ fn latencies_are_ordered(name: &str, endpoint: &Value) {
 }
 
 #[track_caller]
-fn the_bill_adds_up(name: &str, endpoint: &Value) {
+fn the_bill_adds_up(name: &str, endpoint: &Value, attempts: usize) {
     let cost = &endpoint["cost"];
     let amount = |key: &str| -> Option<Decimal> {
         cost[key]
@@ -131,10 +219,7 @@ fn the_bill_adds_up(name: &str, endpoint: &Value) {
         .values()
         .map(|n| n.as_u64().expect("a count"))
         .sum();
-    assert_eq!(
-        statuses, endpoint["requests"]["planned"],
-        "{name}: each row has one status"
-    );
+    assert_eq!(statuses, attempts as u64, "{name}: each row has one status");
 }
 
 #[track_caller]

@@ -119,6 +119,26 @@ impl Program {
         self
     }
 
+    /// No file of the program grows beyond so many blocks of the shell (512 or 1,024 bytes): to it,
+    /// that is a disk that is full.
+    pub fn no_file_above(self, blocks: u32) -> Self {
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("/bin/sh");
+        command
+            .env_clear()
+            .arg("-c")
+            .arg(limited)
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        Self { command }
+    }
+
     pub fn start(mut self) -> Running {
         let mut child = self.command.spawn().expect("the program starts");
         let (told, news) = channel();

@@ -119,14 +119,15 @@ impl Ran {
             &self.prices,
             &BTreeMap::new(),
         );
-        for truth in truths.unwrap_or_default() {
-            assembly.add_truth(truth.clone());
-        }
+        let truths = truths.unwrap_or_default();
+        assembly.journal_has_texts(truths.iter().any(Truth::has_text));
         for fact in &self.facts {
             match fact {
                 Fact::Attempt(record, calls) => {
+                    let mine = truths.iter().filter(|t| t.nonce == record.trace_id);
+                    let mine: Vec<Truth> = mine.cloned().collect();
                     assembly
-                        .add(record)
+                        .add(record, &mine)
                         .expect("planned endpoints and small amounts");
                     for call in calls {
                         assembly.add_call(call);
@@ -137,11 +138,12 @@ impl Ran {
                     histogram,
                     ..
                 } => assembly.add_gaps(*endpoint, histogram),
-                Fact::Second(_) | Fact::Trace { .. } => {}
+                Fact::Second(row) => assembly.add_second(row),
+                Fact::Trace { .. } => {}
                 Fact::Health(row) => assembly.add_health(row),
             }
         }
-        assembly.finish()
+        assembly.finish().expect("the sums hold")
     }
 }
 

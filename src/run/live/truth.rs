@@ -1,6 +1,5 @@
 //! The truth about a run: the journal of the upstream behind the target.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -8,7 +7,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::client::Body as _;
 use crate::client::http::HttpTransport;
 use crate::offline::OfflineUpstream;
-use crate::record::Record;
 use crate::scenario::Truth;
 use crate::store::{self, Inputs, JournalReader, RunFolder};
 
@@ -41,15 +39,9 @@ pub(super) async fn fetch(
     name: &str,
     source: &Truth,
 ) -> Result<(), String> {
-    let mut wanted = BTreeSet::new();
-    let keep = |record: Record| {
-        wanted.insert(record.trace_id);
-        Ok(())
-    };
-    folder
-        .each_request(keep)
-        .map_err(|error| error.to_string())?;
-    let mut journal = JournalReader::new(name, &wanted);
+    let wanted = folder.nonces().map_err(|error| error.to_string())?;
+    let mut truths = folder.start_truth().map_err(|error| error.to_string())?;
+    let mut journal = JournalReader::new(name, &wanted, |truth| truths.put(&truth));
     match source {
         Truth::File(path) => {
             store::read_truth_file(path.as_ref(), &mut journal)
@@ -77,8 +69,6 @@ pub(super) async fn fetch(
             }
         }
     }
-    let truths = journal.finish().map_err(|error| error.to_string())?;
-    folder
-        .write_truth(&truths)
-        .map_err(|error| error.to_string())
+    journal.finish().map_err(|error| error.to_string())?;
+    truths.finish().map_err(|error| error.to_string())
 }

@@ -1,0 +1,292 @@
+//! The journal of an upstream: a line a request, of which those of this run are picked out.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::StoreError;
+use crate::truth::Truth;
+
+/// The nonces of a run, of which there may be millions: 16 bytes each, sorted.
+#[derive(Debug, Default)]
+pub struct Nonces(Vec<u128>);
+
+impl Nonces {
+    /// Of these texts; what is not 32 hex digits is no nonce.
+    pub fn new(mut nonces: Vec<u128>) -> Self {
+        nonces.sort_unstable();
+        Self(nonces)
+    }
+
+    /// The number that a nonce is.
+    pub fn parse(text: &str) -> Option<u128> {
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        digits
+            .then(|| u128::from_str_radix(text, 16).ok())
+            .flatten()
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        Self::parse(text).is_some_and(|nonce| self.0.binary_search(&nonce).is_ok())
+    }
+}
+
+/// What is read of a line of an upstream's journal; more may stand in it.
+#[derive(Deserialize)]
+struct JournalLine {
+    nonce: String,
+    endpoint: String,
+    model: String,
+    stream: bool,
+    status: u16,
+    received_ns: u64,
+    first_write_ns: Option<u64>,
+    first_token_write_ns: Option<u64>,
+    last_write_ns: Option<u64>,
+    token_events: u64,
+    usage: JournalUsage,
+    cost: Option<String>,
+    tool_calls: u64,
+    #[serde(default)]
+    text_sha256: Option<String>,
+    #[serde(default)]
+    reasoning_sha256: Option<String>,
+    finish: Option<String>,
+    fault: Option<String>,
+    completed: bool,
+}
+
+/// Token counts of a journal: the parts of the input are disjoint.
+#[derive(Deserialize)]
+struct JournalUsage {
+    input: u64,
+    cache_read: u64,
+    cache_write: u64,
+    output: u64,
+    reasoning: u64,
+}
+
+/// Picks the truths about the requests in `wanted` out of a journal (JSONL) that comes in pieces,
+/// and hands each on at once: a journal may be much larger than a run.
+#[derive(Debug)]
+pub struct JournalReader<'a, F> {
+    origin: &'a str,
+    wanted: &'a Nonces,
+    /// The begin of a line whose end has not come yet.
+    pending: Vec<u8>,
+    line: usize,
+    each: F,
+}
+
+impl<'a, F: FnMut(Truth) -> Result<(), StoreError>> JournalReader<'a, F> {
+    /// For the journal called `origin` in errors; `each` takes the truths.
+    pub const fn new(origin: &'a str, wanted: &'a Nonces, each: F) -> Self {
+        Self {
+            origin,
+            wanted,
+            pending: Vec::new(),
+            line: 0,
+            each,
+        }
+    }
+
+    /// Takes the next piece.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(end);
+            rest = &after[1..];
+            if self.pending.is_empty() {
+                self.take(line)?;
+            } else {
+                let mut whole = std::mem::take(&mut self.pending);
+                whole.extend_from_slice(line);
+                self.take(&whole)?;
+            }
+        }
+        self.pending.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Takes the last line.
+    pub fn finish(mut self) -> Result<(), StoreError> {
+        let last = std::mem::take(&mut self.pending);
+        self.take(&last)
+    }
+
+    fn take(&mut self, line: &[u8]) -> Result<(), StoreError> {
+        self.line += 1;
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let line: JournalLine = serde_json::from_slice(line).map_err(|error| StoreError::Row {
+            place: format!("{}:{}", self.origin, self.line),
+            message: format!("no line of an upstream's journal: {error}"),
+        })?;
+        if self.wanted.contains(&line.nonce) {
+            (self.each)(line.into())?;
+        }
+        Ok(())
+    }
+}
+
+impl From<JournalLine> for Truth {
+    fn from(line: JournalLine) -> Self {
+        let since = |at: Option<u64>| at.map(|at| at.saturating_sub(line.received_ns));
+        let usage = &line.usage;
+        let completion = line.status < 300;
+        let count = |n: u64| completion.then_some(n);
+        let input = usage
+            .input
+            .saturating_add(usage.cache_read)
+            .saturating_add(usage.cache_write);
+        Self {
+            first_write_ns: since(line.first_write_ns),
+            first_token_write_ns: since(line.first_token_write_ns),
+            last_write_ns: since(line.last_write_ns),
+            input: count(input),
+            cache_read: count(usage.cache_read),
+            cache_write: count(usage.cache_write),
+            output: count(usage.output),
+            reasoning: count(usage.reasoning),
+            nonce: line.nonce,
+            endpoint: line.endpoint,
+            model: line.model,
+            stream: line.stream,
+            status: line.status,
+            token_events: line.token_events,
+            cost: line.cost,
+            tool_calls: line.tool_calls,
+            text_sha256: line.text_sha256,
+            reasoning_sha256: line.reasoning_sha256,
+            finish: line.finish,
+            fault: line.fault,
+            completed: line.completed,
+        }
+    }
+}
+
+/// Reads a journal's file into `journal`, piece by piece.
+pub fn read_truth_file(
+    path: &Path,
+    journal: &mut JournalReader<'_, impl FnMut(Truth) -> Result<(), StoreError>>,
+) -> Result<(), StoreError> {
+    let failed = |error: io::Error| StoreError::read(path, &error);
+    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    loop {
+        let piece = file.fill_buf().map_err(failed)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let read = piece.len();
+        journal.push(piece)?;
+        file.consume(read);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A nonce of this digit.
+    fn nonce(digit: char) -> String {
+        digit.to_string().repeat(32)
+    }
+
+    fn wanted(digits: &str) -> Nonces {
+        let parse = |digit| Nonces::parse(&nonce(digit)).expect("32 digits");
+        Nonces::new(digits.chars().map(parse).collect())
+    }
+
+    /// Truths of one line about nonce `1`, with `more` among its members.
+    fn truths(more: &str) -> Vec<Truth> {
+        let line = format!(
+            r#"{{"seq":1,"nonce":"{}","endpoint":"openai","model":"m","stream":true,"status":200,"received_ns":5,
+            "first_write_ns":7,"token_events":2,"usage":{{"input":3,"cache_read":1,"cache_write":0,"output":2,"reasoning":1}},
+            "tool_calls":0,{more}"finish":"stop","completed":true}}"#,
+            nonce('1')
+        )
+        .replace('\n', "");
+        read("j", line.as_bytes(), &wanted("1"), 1_000).expect("a journal's line")
+    }
+
+    /// The truths of `journal`, read in pieces of this size.
+    fn read(
+        origin: &str,
+        journal: &[u8],
+        wanted: &Nonces,
+        piece: usize,
+    ) -> Result<Vec<Truth>, StoreError> {
+        let mut truths = Vec::new();
+        let mut reader = JournalReader::new(origin, wanted, |truth| {
+            truths.push(truth);
+            Ok(())
+        });
+        journal
+            .chunks(piece)
+            .try_for_each(|bytes| reader.push(bytes))?;
+        reader.finish()?;
+        Ok(truths)
+    }
+
+    #[test]
+    fn a_journal_in_pieces_is_the_journal() {
+        let line = |digit: char| {
+            format!(
+                r#"{{"nonce":"{}","endpoint":"openai","model":"m","stream":true,"status":200,"received_ns":5,"token_events":2,"usage":{{"input":3,"cache_read":0,"cache_write":0,"output":2,"reasoning":0}},"tool_calls":0,"completed":true}}"#,
+                nonce(digit)
+            )
+        };
+        let wanted = wanted("ca");
+        let journal = format!("{}\n\n{}\n{}", line('a'), line('b'), line('c'));
+        let whole = read("j", journal.as_bytes(), &wanted, journal.len()).expect("valid");
+        assert_eq!(
+            whole.iter().map(|t| t.nonce.as_str()).collect::<Vec<_>>(),
+            [nonce('a'), nonce('c')]
+        );
+        for piece in 1..journal.len() {
+            assert_eq!(
+                read("j", journal.as_bytes(), &wanted, piece).expect("valid"),
+                whole
+            );
+        }
+        let broken = journal.replacen(&format!("\"{}\"", nonce('b')), "7", 1);
+        let error = read("j", broken.as_bytes(), &wanted, 10)
+            .expect_err("no string")
+            .to_string();
+        assert!(error.contains("j:3"), "{error}");
+    }
+
+    #[test]
+    fn digests_are_read_and_older_journals_have_none() {
+        let [with] = &truths(r#""text_sha256":"a0","reasoning_sha256":null,"#)[..] else {
+            panic!("one truth");
+        };
+        assert_eq!(with.text_sha256.as_deref(), Some("a0"));
+        assert_eq!((with.input, with.first_write_ns), (Some(4), Some(2)));
+        let [without] = &truths("")[..] else {
+            panic!("one truth");
+        };
+        let forgotten = Truth {
+            text_sha256: None,
+            ..with.clone()
+        };
+        assert_eq!(*without, forgotten);
+
+        // The same for the rows of earlier runs.
+        let mut file = csv::Writer::from_writer(Vec::new());
+        file.serialize(with).expect("a row");
+        let text = String::from_utf8(file.into_inner().expect("in memory")).expect("UTF-8");
+        let older = text
+            .replace("text_sha256,reasoning_sha256,", "")
+            .replace("a0,,", "");
+        let read = |text: &str| -> Truth {
+            let mut rows = csv::Reader::from_reader(text.as_bytes());
+            rows.deserialize().next().expect("a row").expect("a truth")
+        };
+        assert_eq!(read(&text), *with);
+        assert_eq!(read(&older), forgotten, "{older}");
+    }
+}
