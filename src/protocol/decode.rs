@@ -23,6 +23,10 @@ pub const MAX_EVENT_BYTES: usize = 16 << 20;
 /// few enough to be searched one by one.
 pub(super) const MAX_CALLS: usize = 1024;
 
+/// Most bytes of arguments that the calls of one response may have, together: as many as they
+/// could have in one event.
+const MAX_ARGUMENT_BYTES: usize = MAX_EVENT_BYTES;
+
 /// How much of a stream's body is kept while no event came, to say what it is instead.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
@@ -319,6 +323,27 @@ impl Reader {
                 });
             }
         }
+    }
+}
+
+/// The arguments of all calls of a response, which whoever puts them together has to hold.
+#[derive(Debug, Default)]
+pub(super) struct Arguments {
+    bytes: usize,
+}
+
+impl Arguments {
+    /// Reports a fragment, if it is not empty and the response may have so many.
+    pub fn say(&mut self, index: u32, fragment: &str, sink: &mut Sink<'_>) {
+        if fragment.is_empty() {
+            return;
+        }
+        if self.bytes + fragment.len() > MAX_ARGUMENT_BYTES {
+            sink(Event::Malformed("more arguments than a response may have"));
+            return;
+        }
+        self.bytes += fragment.len();
+        sink(Event::Arguments { index, fragment });
     }
 }
 
