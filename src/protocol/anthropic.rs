@@ -11,7 +11,7 @@ use super::decode::{
     say,
 };
 use super::failure::Failure;
-use super::lenient::{Count, Json, Present, object};
+use super::lenient::{Count, Json, Lenient, Present, object};
 use super::usage;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Oddity};
@@ -77,7 +77,7 @@ pub(super) struct State {
     calls: u32,
     /// Bytes that `open` holds.
     held: usize,
-    arguments: Arguments,
+    pub arguments: Arguments,
 }
 
 #[derive(Debug)]
@@ -121,6 +121,14 @@ impl Kind {
 }
 
 impl State {
+    /// The keys of an event's data that are read.
+    pub const KEYS: &[&str] = Data::KEYS;
+
+    /// Bytes that are remembered of the open blocks.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// Reads the data of one event of a stream; whether it is the protocol's end.
     pub fn event(
         &mut self,

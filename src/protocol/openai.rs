@@ -118,7 +118,7 @@ pub(super) struct State {
     announced: u32,
     /// Bytes that `calls` hold.
     held: usize,
-    arguments: Arguments,
+    pub arguments: Arguments,
 }
 
 #[derive(Debug)]
@@ -139,6 +139,14 @@ enum Key {
 }
 
 impl State {
+    /// The keys of a chunk that are read.
+    pub const KEYS: &[&str] = Completion::KEYS;
+
+    /// Bytes that are remembered of the response's calls.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// Reads the data of one event of a stream; whether it is the protocol's end.
     pub fn chunk(
         &mut self,
