@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 
 use super::decode::{
-    MAX_CALLS, MAX_EVENT_BYTES, Progress, Sink, parse, report_failure, report_finish, say,
+    Arguments, MAX_CALLS, MAX_EVENT_BYTES, Progress, Sink, parse, report_failure, report_finish,
+    say,
 };
 use super::failure::Failure;
-use super::lenient::{Count, Json, Present, object};
+use super::lenient::{Count, Json, Lenient, Present, object};
 use super::usage;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Oddity};
@@ -76,6 +77,7 @@ pub(super) struct State {
     calls: u32,
     /// Bytes that `open` holds.
     held: usize,
+    pub arguments: Arguments,
 }
 
 #[derive(Debug)]
@@ -119,6 +121,14 @@ impl Kind {
 }
 
 impl State {
+    /// The keys of an event's data that are read.
+    pub const KEYS: &[&str] = Data::KEYS;
+
+    /// Bytes that are remembered of the open blocks.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// Reads the data of one event of a stream; whether it is the protocol's end.
     pub fn event(
         &mut self,
@@ -293,10 +303,7 @@ impl State {
                 {
                     self.held -= block.input.len();
                     block.input = String::new();
-                    sink(Event::Arguments {
-                        index,
-                        fragment: &delta.partial_json.0,
-                    });
+                    self.arguments.say(index, &delta.partial_json.0, sink);
                 }
             }
             _ => {}
@@ -313,12 +320,7 @@ impl State {
         let block = self.open.remove(at);
         self.held -= block.held();
         if let Some(index) = block.call {
-            if !block.input.is_empty() {
-                sink(Event::Arguments {
-                    index,
-                    fragment: &block.input,
-                });
-            }
+            self.arguments.say(index, &block.input, sink);
             sink(Event::CallEnd { index });
         }
     }
@@ -339,12 +341,7 @@ impl State {
             "thinking" => say(Event::Reasoning, &content.thinking, sink),
             "tool_use" => {
                 let index = self.announce(content, sink);
-                if !content.input.0.is_empty() {
-                    sink(Event::Arguments {
-                        index,
-                        fragment: &content.input.0,
-                    });
-                }
+                self.arguments.say(index, &content.input.0, sink);
                 sink(Event::CallEnd { index });
             }
             kind if Kind::of(kind).is_none() => sink(Event::Oddity(Oddity::UnknownEvent)),

@@ -9,6 +9,7 @@ use memchr::memmem::Finder;
 
 use super::failure::{Failure, one_line};
 use super::lenient::{Lenient, Object, read_repaired};
+use super::template::{Said, Seen, Template};
 use super::{anthropic, openai, sse};
 use crate::endpoint::Endpoint;
 use crate::event::{Event, FinishReason, Oddity};
@@ -22,6 +23,10 @@ pub const MAX_EVENT_BYTES: usize = 16 << 20;
 /// Most calls of one response, and most blocks open at once: far above what providers allow, and
 /// few enough to be searched one by one.
 pub(super) const MAX_CALLS: usize = 1024;
+
+/// Most bytes of arguments that the calls of one response may have, together: as many as they
+/// could have in one event.
+const MAX_ARGUMENT_BYTES: usize = MAX_EVENT_BYTES;
 
 /// How much of a stream's body is kept while no event came, to say what it is instead.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -110,6 +115,8 @@ struct Reader {
     /// Of the surfaces that this mode can have: the position, and the key that must be in the
     /// text. `None` where every text may hold the value.
     needles: Vec<(usize, Option<Finder<'static>>)>,
+    /// The last event, if others may be like it. Only tests do without.
+    template: Option<Template>,
     progress: Progress,
     /// Events of the wire so far.
     events: u64,
@@ -168,11 +175,25 @@ impl Decoder {
                 },
                 surfaces,
                 needles,
+                template: Some(Template::default()),
                 progress: Progress::default(),
                 events: 0,
                 comments: 0,
             },
         }
+    }
+
+    /// The same decoder, which parses every event.
+    #[cfg(test)]
+    pub(super) fn parsing_all(mut self) -> Self {
+        self.reader.template = None;
+        self
+    }
+
+    /// How many events were read without parsing them.
+    #[cfg(test)]
+    pub(super) fn template_hits(&self) -> u64 {
+        self.reader.template.as_ref().map_or(0, |t| t.hits)
     }
 
     /// Takes the next bytes of the body.
@@ -237,6 +258,39 @@ impl Decoder {
 impl Reader {
     fn frame(&mut self, frame: sse::Frame<'_>, sink: &mut Sink<'_>) {
         self.events += 1;
+        match &mut self.template {
+            Some(template) if frame.terminated => match template.read(frame.event, frame.data) {
+                Some((said, text)) => self.protocol.say(said, text, sink),
+                None => self.parse_and_learn(frame, sink),
+            },
+            _ => {
+                self.parse(frame, sink);
+            }
+        }
+        sink(Event::EndOfChunk);
+    }
+
+    /// Parses an event, and makes it the template if others may be like it.
+    fn parse_and_learn(&mut self, frame: sse::Frame<'_>, sink: &mut Sink<'_>) {
+        let held = self.protocol.held();
+        let mut seen = Seen::default();
+        let may_have_cost = self.parse(frame, &mut |event| {
+            seen.see(&event);
+            sink(event);
+        });
+        let Some(template) = &mut self.template else {
+            return;
+        };
+        match str::from_utf8(frame.data) {
+            Ok(data) if !may_have_cost && self.protocol.held() == held => {
+                template.learn(frame.event, data, seen, |key| self.protocol.ignores(key));
+            }
+            _ => template.forget(),
+        }
+    }
+
+    /// Reads an event; whether a cost surface may be in it.
+    fn parse(&mut self, frame: sse::Frame<'_>, sink: &mut Sink<'_>) -> bool {
         self.progress.cut = !frame.terminated;
         let event = String::from_utf8_lossy(frame.event);
         let data = utf8(frame.data, sink);
@@ -244,12 +298,12 @@ impl Reader {
             sink(Event::Oddity(Oddity::UnterminatedEvent));
         }
         let ended = self.event(&event, data.trim_ascii(), sink);
-        self.costs(&data, Mode::Stream, sink);
+        let may_have_cost = self.costs(&data, Mode::Stream, sink);
         if ended {
             self.progress.terminated = true;
             sink(Event::Terminator);
         }
-        sink(Event::EndOfChunk);
+        may_have_cost
     }
 
     fn event(&mut self, event: &str, data: &str, sink: &mut Sink<'_>) -> bool {
@@ -304,11 +358,14 @@ impl Reader {
         }
     }
 
-    fn costs(&self, data: &str, mode: Mode, sink: &mut Sink<'_>) {
+    /// Reports costs; whether a surface may be in the text at all.
+    fn costs(&self, data: &str, mode: Mode, sink: &mut Sink<'_>) -> bool {
+        let mut may_have_cost = false;
         for (at, needle) in &self.needles {
             let may_hold = needle
                 .as_ref()
                 .is_none_or(|needle| needle.find(data.as_bytes()).is_some());
+            may_have_cost |= may_hold;
             if may_hold
                 && let Some(pointer) = pointer(&self.surfaces[*at], mode)
                 && let Some(digits) = pointer.digits(data)
@@ -319,6 +376,60 @@ impl Reader {
                 });
             }
         }
+        may_have_cost
+    }
+}
+
+impl Protocol {
+    /// Bytes that earlier events left in memory for later ones to be read by. An event that says
+    /// no more than a text leaves nothing if this stays.
+    fn held(&self) -> usize {
+        match self {
+            Self::OpenAi(state) => state.held(),
+            Self::Anthropic(state) => state.held(),
+        }
+    }
+
+    /// Whether the value of this key of an event's object means nothing.
+    fn ignores(&self, key: &str) -> bool {
+        let known = match self {
+            Self::OpenAi(_) => openai::State::KEYS,
+            Self::Anthropic(_) => anthropic::State::KEYS,
+        };
+        !known.contains(&key)
+    }
+
+    /// Reports what an event said that is like one which was parsed.
+    fn say(&mut self, said: Said, text: &str, sink: &mut Sink<'_>) {
+        match said {
+            Said::Text => sink(Event::Text(text)),
+            Said::Reasoning => sink(Event::Reasoning(text)),
+            Said::Arguments(index) => match self {
+                Self::OpenAi(state) => state.arguments.say(index, text, sink),
+                Self::Anthropic(state) => state.arguments.say(index, text, sink),
+            },
+        }
+    }
+}
+
+/// The arguments of all calls of a response, which whoever puts them together has to hold.
+#[derive(Debug, Default)]
+pub(super) struct Arguments {
+    bytes: usize,
+}
+
+impl Arguments {
+    /// Reports a fragment, if it is not empty and the response may have so many.
+    pub fn say(&mut self, index: u32, fragment: &str, sink: &mut Sink<'_>) {
+        if fragment.is_empty() {
+            return;
+        }
+        if self.bytes + fragment.len() > MAX_ARGUMENT_BYTES {
+            sink(Event::Malformed("more arguments than a response may have"));
+            return;
+        }
+        self.bytes += fragment.len();
+        sink(Event::Arguments { index, fragment });
     }
 }
 

@@ -16,6 +16,9 @@ use serde_json::value::RawValue;
 /// A value that any JSON value can be read as. `null` and, unless a method says otherwise, every
 /// type that is not expected become the default.
 pub(super) trait Lenient<'de>: Default {
+    /// Of an object, the keys whose values are read.
+    const KEYS: &'static [&'static str] = &[];
+
     /// From a type that is not expected; not `null`.
     fn unexpected() -> Self {
         Self::default()
@@ -234,6 +237,8 @@ macro_rules! object {
         $vis struct $name $(<$lifetime>)? { $($field: $type,)* }
 
         impl<'a> $crate::protocol::lenient::Lenient<'a> for $name $(<$lifetime>)? {
+            const KEYS: &'static [&'static str] = &[$($key),*];
+
             fn object<A: serde::de::MapAccess<'a>>(mut fields: A) -> Result<Self, A::Error> {
                 use $crate::protocol::lenient::Read;
                 let mut this = Self::default();

@@ -17,6 +17,7 @@ mod failure;
 mod lenient;
 mod openai;
 mod sse;
+mod template;
 mod usage;
 
 #[cfg(test)]

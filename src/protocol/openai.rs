@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use super::decode::{
-    MAX_CALLS, MAX_EVENT_BYTES, Progress, Sink, parse, report_failure, report_finish, say,
+    Arguments, MAX_CALLS, MAX_EVENT_BYTES, Progress, Sink, parse, report_failure, report_finish,
+    say,
 };
 use super::failure::Failure;
 use super::lenient::{Count, Json, Lenient, Present, object};
@@ -117,6 +118,7 @@ pub(super) struct State {
     announced: u32,
     /// Bytes that `calls` hold.
     held: usize,
+    pub arguments: Arguments,
 }
 
 #[derive(Debug)]
@@ -137,6 +139,14 @@ enum Key {
 }
 
 impl State {
+    /// The keys of a chunk that are read.
+    pub const KEYS: &[&str] = Completion::KEYS;
+
+    /// Bytes that are remembered of the response's calls.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// Reads the data of one event of a stream; whether it is the protocol's end.
     pub fn chunk(
         &mut self,
@@ -342,10 +352,7 @@ impl State {
         }
         if !function.arguments.0.is_empty() {
             match call.index {
-                Some(index) => sink(Event::Arguments {
-                    index,
-                    fragment: &function.arguments.0,
-                }),
+                Some(index) => self.arguments.say(index, &function.arguments.0, sink),
                 None => sink(Event::Oddity(Oddity::OutOfBlock)),
             }
         }

@@ -166,6 +166,41 @@ fn calls_cannot_fill_the_memory() {
     assert_eq!(malformed(Endpoint::Anthropic, 1025, block), 1);
 }
 
+#[test]
+fn arguments_cannot_fill_the_memory() {
+    let long = "a".repeat(1 << 20);
+    let piece = |n: usize| {
+        let function = format!("{{\"name\":\"f\",\"arguments\":\"{long}\"}}");
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{},\"function\":{function}}}]}}}}]}}\n\n",
+            n / 8
+        )
+    };
+    assert_eq!(malformed(Endpoint::OpenAi, 16, piece), 0);
+    assert_eq!(malformed(Endpoint::OpenAi, 18, piece), 2);
+    let short = "a".repeat(2 << 10);
+    let small = |n: usize| {
+        if n == 0 {
+            return "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"f\"}}]}}]}\n\n".to_owned();
+        }
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":0,\"function\":{{\"arguments\":\"{short}\"}}}}]}}}}]}}\n\n"
+        )
+    };
+    assert_eq!(malformed(Endpoint::OpenAi, 8193, small), 0);
+    assert_eq!(malformed(Endpoint::OpenAi, 8195, small), 2);
+    let block = |n: usize| {
+        if n == 0 {
+            return "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\"}}\n\n".to_owned();
+        }
+        format!(
+            "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"input_json_delta\",\"partial_json\":\"{short}\"}}}}\n\n"
+        )
+    };
+    assert_eq!(malformed(Endpoint::Anthropic, 8193, block), 0);
+    assert_eq!(malformed(Endpoint::Anthropic, 8195, block), 2);
+}
+
 /// Bytes that look like streams often enough to reach the readers.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![

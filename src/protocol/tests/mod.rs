@@ -8,6 +8,7 @@ mod failure;
 mod framing;
 mod openai;
 mod sse;
+mod template;
 
 use super::*;
 use crate::endpoint::Endpoint;
