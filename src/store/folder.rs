@@ -28,6 +28,7 @@ const READ_SIZE: usize = 64 * 1024;
 const SCENARIO: &str = "scenario.toml";
 const PRICES: &str = "prices.csv";
 const PROMPTS: &str = "prompts.jsonl";
+const ARRIVALS: &str = "arrivals.csv";
 const AUTHORITIES: &str = "ca.pem";
 const MANIFEST: &str = "run.json";
 const REQUESTS: &str = "requests.csv";
@@ -99,6 +100,10 @@ impl RunFolder {
         if let Some(bytes) = &inputs.given_bytes {
             file.workload.prompts = Some(PROMPTS.to_owned());
             self.write(PROMPTS, bytes)?;
+        }
+        if let Some(bytes) = &inputs.replay_bytes {
+            file.load.replay = Some(ARRIVALS.to_owned());
+            self.write(ARRIVALS, bytes)?;
         }
         if let Some(bytes) = &inputs.ca_pem {
             file.target.ca_file = Some(AUTHORITIES.to_owned());
