@@ -59,7 +59,11 @@ const fn constant(interval_us: u64) -> Arrivals {
 }
 
 const fn pace(ttft_ms: u32, gap_ms: u32) -> Pace {
-    Pace { ttft_ms, gap_ms }
+    Pace {
+        ttft_ms,
+        gap_ms,
+        frame_times: gap_ms > 0,
+    }
 }
 
 const BURST: Arrivals = Arrivals::Closed { users: 64 };
@@ -382,7 +386,7 @@ fn run(
     let others = Cores::now()?.others_since(cores, used.cpu_s + upstream_cpu_s, wall_s);
     let errors = (measure.kind == Kind::Paced).then(|| {
         let from = measure.answer().mul_f64(OPENING);
-        journal::errors(upstream, &seen, measure.gap(), from)
+        journal::errors(upstream, &seen, measure.events, measure.gap(), from)
     });
     Ok(Run {
         used,

@@ -4,9 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use mock_upstream::config::Config;
 
 use crate::client::Job;
 use crate::process::{self, Part, Used};
@@ -24,7 +26,16 @@ pub struct Pace {
     pub ttft_ms: u32,
     /// Between content events.
     pub gap_ms: u32,
+    /// Whether the journal shall have the time of each frame.
+    pub frame_times: bool,
 }
+
+/// The key that asks for the time of each frame.
+const FRAME_TIMES: &str = "journal_frames = true\n";
+
+/// Whether the upstream knows the key.
+static HAS_FRAME_TIMES: LazyLock<bool> =
+    LazyLock::new(|| Config::from_toml(FRAME_TIMES, "bench").is_ok());
 
 /// A running upstream.
 #[derive(Debug)]
@@ -39,10 +50,15 @@ impl Upstream {
     pub fn start(pace: Pace, folder: &Path) -> anyhow::Result<Self> {
         let config = folder.join("mock.toml");
         let stderr = folder.join("mock.txt");
+        let frames = if pace.frame_times && *HAS_FRAME_TIMES {
+            FRAME_TIMES
+        } else {
+            ""
+        };
         std::fs::write(
             &config,
             format!(
-                "direct = true\n[timing]\nttft_ms = {{ fixed = {}.0 }}\ngap_ms = {{ fixed = {}.0 }}\n",
+                "direct = true\n{frames}[timing]\nttft_ms = {{ fixed = {}.0 }}\ngap_ms = {{ fixed = {}.0 }}\n",
                 pace.ttft_ms, pace.gap_ms
             ),
         )?;
