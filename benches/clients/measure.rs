@@ -156,7 +156,7 @@ const MILLION: Measure = Measure {
     kind: Kind::Million,
 };
 
-/// The measures whose names contain one of `names`, or all; the million only if asked for.
+/// The measures that `names` mean, in full or by a part, or all; the million only if asked for.
 pub fn chosen(names: &[String], million: bool) -> anyhow::Result<Vec<Measure>> {
     let mut all: Vec<Measure> = MEASURES.into_iter().collect();
     let known: Vec<&str> = all.iter().map(|measure| measure.name).collect();
@@ -167,11 +167,15 @@ pub fn chosen(names: &[String], million: bool) -> anyhow::Result<Vec<Measure>> {
             list(&known)
         );
     }
-    let wanted = |measure: &Measure| {
-        names
-            .iter()
-            .any(|name| measure.name.contains(name.as_str()))
+    // A name in full is that measure alone: `paced-100` is not `paced-1000` as well.
+    let means = |name: &String, measure: &Measure| {
+        if known.contains(&name.as_str()) {
+            measure.name == name
+        } else {
+            measure.name.contains(name.as_str())
+        }
     };
+    let wanted = |measure: &Measure| names.iter().any(|name| means(name, measure));
     // The million alone, if nothing else was named beside it.
     all.retain(|measure| wanted(measure) || (names.is_empty() && !million));
     if million {
