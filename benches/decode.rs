@@ -13,14 +13,13 @@
 
 use std::borrow::Cow;
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weighbridge::endpoint::Endpoint;
 use weighbridge::event::Event;
-use weighbridge::protocol::{Decoder, Mode};
+use weighbridge::protocol::{Decoder, Mode, Surfaces};
 use weighbridge::surface::Surface;
 
 /// Content events of a transcript, as in the load that the harness is measured with.
@@ -33,7 +32,7 @@ const TURNS: usize = 7;
 const SLICE: Duration = Duration::from_millis(20);
 
 fn main() {
-    let surfaces: Arc<[Surface]> = Surface::defaults().into();
+    let surfaces = Surfaces::new(&Surface::defaults());
     println!(
         "{:<28} {:>6} {:>8} {:>8} {:>8} {:>8} {:>14}",
         "ns/event", "bytes", "burst", "paced", "Value", "structs", "burst/structs"
@@ -57,7 +56,7 @@ struct Transcript {
 }
 
 /// The four ways, in turns: the medians in ns an event.
-fn measure(transcript: &Transcript, surfaces: &Arc<[Surface]>) -> [f64; 4] {
+fn measure(transcript: &Transcript, surfaces: &Surfaces) -> [f64; 4] {
     let body = transcript.events.concat();
     let frames: Vec<&[u8]> = transcript.events.iter().map(Vec::as_slice).collect();
     let endpoint = transcript.endpoint;
@@ -96,14 +95,14 @@ fn time(mut decode: impl FnMut() -> usize) -> f64 {
 }
 
 /// Bytes of text, reasoning and arguments that the decoder finds.
-fn decoded(endpoint: Endpoint, surfaces: &Arc<[Surface]>, frames: &[&[u8]]) -> usize {
+fn decoded(endpoint: Endpoint, surfaces: &Surfaces, frames: &[&[u8]]) -> usize {
     let mut said = 0;
     let mut sink = |event: Event<'_>| match event {
         Event::Text(text) | Event::Reasoning(text) => said += text.len(),
         Event::Arguments { fragment, .. } => said += fragment.len(),
         _ => {}
     };
-    let mut decoder = Decoder::new(endpoint, Mode::Stream, Arc::clone(surfaces));
+    let mut decoder = Decoder::new(endpoint, Mode::Stream, surfaces.clone());
     for frame in frames {
         decoder.push(frame, &mut sink);
     }

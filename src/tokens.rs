@@ -16,6 +16,13 @@ pub const JSON_BYTES_PER_TOKEN: u64 = 4;
 
 /// The estimated number of tokens of `text`.
 pub fn estimate(text: &str) -> u64 {
+    // Generated prompts are: a byte is a character there, and each is looked at once.
+    if text.is_ascii() {
+        return text
+            .split_ascii_whitespace()
+            .map(|word| word.len().div_ceil(CHARACTERS_PER_TOKEN) as u64)
+            .sum();
+    }
     text.split_whitespace()
         .map(|word| word.chars().count().div_ceil(CHARACTERS_PER_TOKEN) as u64)
         .sum()
@@ -29,6 +36,11 @@ mod tests {
     fn long_words_cost_more() {
         assert_eq!(estimate(""), 0);
         assert_eq!(estimate("six is one"), 3);
+        assert_eq!(
+            estimate("übergrößen\u{2003}two"),
+            3,
+            "characters, not bytes"
+        );
         assert_eq!(estimate("0123456789abcdef0123456789abcdef river"), 7);
     }
 }

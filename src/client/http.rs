@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::io;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use std::{io, mem};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Version};
 use bytes::Bytes;
-use reqwest::{Certificate, Client, Url, redirect, retry};
+use http_body::Body as _;
+use reqwest::{Certificate, Client, Method, Url, redirect, retry};
 use tower::util::MapFutureLayer;
 
 use super::{Body, Connects, Failure, Head, Transport};
@@ -147,7 +149,7 @@ impl HttpTransport {
                 message,
             });
         }
-        Ok(HttpBody(response))
+        Ok(HttpBody(response.into()))
     }
 }
 
@@ -199,20 +201,20 @@ impl Transport for HttpTransport {
         if let Ok(value) = HeaderValue::from_str(&parent) {
             headers.insert("traceparent", value);
         }
-        let response = self
+        let mut sent = reqwest::Request::new(Method::POST, self.urls[request.path].clone());
+        *sent.headers_mut() = headers;
+        *sent.body_mut() = Some(request.body.into());
+        let mut response = self
             .client
-            .post(self.urls[request.path].clone())
-            .headers(headers)
-            .body(request.body)
-            .send()
+            .execute(sent)
             .await
             .map_err(|error| failure(&error))?;
         let head = Head {
             status: response.status().as_u16(),
-            headers: response.headers().clone(),
+            headers: mem::take(response.headers_mut()),
             downgraded: self.http2 && response.version() != Version::HTTP_2,
         };
-        Ok((head, HttpBody(response)))
+        Ok((head, HttpBody(response.into())))
     }
 
     fn connects(&self) -> Connects {
@@ -226,16 +228,20 @@ impl Transport for HttpTransport {
     }
 }
 
-/// The body of a reqwest response.
-pub struct HttpBody(reqwest::Response);
+/// The body of a reqwest response; the rest of it is let go, since thousands may be open at once.
+pub struct HttpBody(reqwest::Body);
 
 impl Body for HttpBody {
     async fn frame(&mut self) -> Option<Result<Bytes, Failure>> {
-        self.0
-            .chunk()
-            .await
-            .map_err(|error| failure(&error))
-            .transpose()
+        loop {
+            let next = poll_fn(|cx| Pin::new(&mut self.0).poll_frame(cx)).await?;
+            match next.map(http_body::Frame::into_data) {
+                Ok(Ok(bytes)) => return Some(Ok(bytes)),
+                // Trailers hold nothing that is measured.
+                Ok(Err(_)) => {}
+                Err(error) => return Some(Err(failure(&error))),
+            }
+        }
     }
 }
 

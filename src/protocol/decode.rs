@@ -72,7 +72,7 @@ pub fn mode_of(content_type: Option<&str>, asked_stream: bool) -> (Mode, Option<
 /// ```
 /// use weighbridge::endpoint::Endpoint;
 /// use weighbridge::event::Event;
-/// use weighbridge::protocol::{Decoder, Mode};
+/// use weighbridge::protocol::{Decoder, Mode, Surfaces};
 ///
 /// let mut text = String::new();
 /// let mut sink = |event: Event<'_>| {
@@ -80,7 +80,7 @@ pub fn mode_of(content_type: Option<&str>, asked_stream: bool) -> (Mode, Option<
 ///         text.push_str(piece);
 ///     }
 /// };
-/// let mut decoder = Decoder::new(Endpoint::OpenAi, Mode::Stream, [].into());
+/// let mut decoder = Decoder::new(Endpoint::OpenAi, Mode::Stream, Surfaces::new(&[]));
 /// decoder.push(b"data: {\"choices\":[{\"delta\":{\"con", &mut sink);
 /// decoder.push(b"tent\":\"Hi\"}}]}\n\ndata: [DONE]\n\n", &mut sink);
 /// decoder.finish(&mut sink);
@@ -111,10 +111,7 @@ enum Input {
 #[derive(Debug)]
 struct Reader {
     protocol: Protocol,
-    surfaces: Arc<[Surface]>,
-    /// Of the surfaces that this mode can have: the position, and the key that must be in the
-    /// text. `None` where every text may hold the value.
-    needles: Vec<(usize, Option<Finder<'static>>)>,
+    surfaces: Surfaces,
     /// The last event, if others may be like it. Only tests do without.
     template: Option<Template>,
     progress: Progress,
@@ -142,21 +139,16 @@ pub(super) struct Progress {
 impl Decoder {
     /// A decoder of one body. `Event::Cost` names surfaces by their position in `surfaces`, of
     /// which it reads those that the mode can have; headers are not its business.
-    pub fn new(endpoint: Endpoint, mode: Mode, surfaces: Arc<[Surface]>) -> Self {
+    pub fn new(endpoint: Endpoint, mode: Mode, surfaces: Surfaces) -> Self {
         Self::with_limit(endpoint, mode, surfaces, MAX_EVENT_BYTES)
     }
 
     pub(super) fn with_limit(
         endpoint: Endpoint,
         mode: Mode,
-        surfaces: Arc<[Surface]>,
+        surfaces: Surfaces,
         limit: usize,
     ) -> Self {
-        let needles = surfaces
-            .iter()
-            .enumerate()
-            .filter_map(|(at, surface)| Some((at, needle(pointer(surface, mode)?))))
-            .collect();
         Self {
             input: match mode {
                 Mode::Stream => Input::Stream {
@@ -174,7 +166,6 @@ impl Decoder {
                     Endpoint::Anthropic => Protocol::Anthropic(anthropic::State::default()),
                 },
                 surfaces,
-                needles,
                 template: Some(Template::default()),
                 progress: Progress::default(),
                 events: 0,
@@ -361,17 +352,17 @@ impl Reader {
     /// Reports costs; whether a surface may be in the text at all.
     fn costs(&self, data: &str, mode: Mode, sink: &mut Sink<'_>) -> bool {
         let mut may_have_cost = false;
-        for (at, needle) in &self.needles {
+        for (at, (surface, needle)) in self.surfaces.0.iter().enumerate() {
+            let Some(pointer) = pointer(surface, mode) else {
+                continue;
+            };
             let may_hold = needle
                 .as_ref()
                 .is_none_or(|needle| needle.find(data.as_bytes()).is_some());
             may_have_cost |= may_hold;
-            if may_hold
-                && let Some(pointer) = pointer(&self.surfaces[*at], mode)
-                && let Some(digits) = pointer.digits(data)
-            {
+            if may_hold && let Some(digits) = pointer.digits(data) {
                 sink(Event::Cost {
-                    surface: *at,
+                    surface: at,
                     digits,
                 });
             }
@@ -516,9 +507,37 @@ fn pointer(surface: &Surface, mode: Mode) -> Option<&Pointer> {
     }
 }
 
-/// The key that must stand in a text where the pointer leads somewhere, as it is usually written.
-/// `None` for keys that may be array positions, or that JSON may write in several ways.
-fn needle(pointer: &Pointer) -> Option<Finder<'static>> {
+/// Cost surfaces, ready to be looked for: made once for all the decoders of a run.
+#[derive(Clone, Debug)]
+pub struct Surfaces(Arc<[(Surface, Option<Finder<'static>>)]>);
+
+impl Surfaces {
+    /// Surfaces, in the order by which `Event::Cost` names them.
+    pub fn new(surfaces: &[Surface]) -> Self {
+        let ready = |surface: &Surface| (surface.clone(), needle(surface));
+        Self(surfaces.iter().map(ready).collect())
+    }
+
+    /// They themselves, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Surface> {
+        self.0.iter().map(|(surface, _)| surface)
+    }
+
+    /// The one at this position.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn at(&self, position: usize) -> &Surface {
+        &self.0[position].0
+    }
+}
+
+/// The key that must stand in a text where the surface's pointer leads somewhere, as it is usually
+/// written. `None` for keys that may be array positions, or that JSON may write in several ways.
+fn needle(surface: &Surface) -> Option<Finder<'static>> {
+    let (Surface::Stream(pointer) | Surface::Body(pointer)) = surface else {
+        return None;
+    };
     let key = pointer.last_segment();
     let plain = key
         .bytes()

@@ -23,6 +23,6 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoder, MAX_EVENT_BYTES, Mode, mode_of};
+pub use decode::{Decoder, MAX_EVENT_BYTES, Mode, Surfaces, mode_of};
 pub use encode::{CredentialError, Dialect, Encoded, OutputLimitField, credential, encode};
 pub use failure::error_body;

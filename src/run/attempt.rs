@@ -11,7 +11,7 @@ use tokio_util::sync::WaitForCancellationFuture;
 
 use super::Conduct;
 use super::retry::{self, retry_after};
-use super::shared::Place;
+use super::shared::{OpenWindow, Place};
 use crate::billing::budget::Reservation;
 use crate::client::{Body, Connects, Failure, Head, Transport};
 use crate::clock::Alarm;
@@ -83,7 +83,7 @@ impl<T: Transport> Conduct<T> {
     /// the last attempt's record.
     pub(super) async fn request(
         self: Arc<Self>,
-        turn: Planned,
+        turn: Box<Planned>,
         ticket: Ticket,
         answered: impl FnOnce(Reached) + Send,
     ) -> Arc<Record> {
@@ -108,9 +108,8 @@ impl<T: Transport> Conduct<T> {
         let mut next = turn;
         loop {
             let spare = retries.map(|retries| (retries, next.clone()));
-            let mut exchange =
-                Exchange::begin(&self, next.record, next.offered, next.hang_up, in_flight);
-            let (ending, body) = exchange.run(next.request).await;
+            let (mut exchange, request) = Exchange::begin(&self, *next, in_flight);
+            let (ending, body) = exchange.run(request).await;
             if let Some((body, decoder)) = body {
                 // What follows is off the clock.
                 release(Reached::Target);
@@ -155,7 +154,7 @@ impl<T: Transport> Conduct<T> {
     /// attempt takes, if there is to be one.
     fn over<N>(
         &self,
-        exchange: Exchange<'_, T>,
+        exchange: Box<Exchange<'_, T>>,
         ending: Ending,
         reservation: Option<Reservation>,
         again: impl FnOnce(&Record) -> Option<N>,
@@ -165,7 +164,7 @@ impl<T: Transport> Conduct<T> {
             error_body,
             sent,
             ..
-        } = exchange;
+        } = *exchange;
         let (mut record, mut calls, trace) = timeline.finish(self.clock.now(), ending, error_body);
         self.redact(&mut record, &mut calls);
         if let Some(spend) = &self.shared.spend {
@@ -259,6 +258,7 @@ const SECRET_START_MIN: usize = 4;
 struct Exchange<'a, T: Transport> {
     conduct: &'a Conduct<T>,
     endpoint: Endpoint,
+    window: &'a OpenWindow,
     deadlines: Deadlines,
     hang_up: Option<HangUp>,
     timeline: Timeline,
@@ -273,14 +273,14 @@ struct Exchange<'a, T: Transport> {
 }
 
 impl<'a, T: Transport> Exchange<'a, T> {
-    /// The attempt is about to be sent.
-    fn begin(
-        conduct: &'a Conduct<T>,
-        record: Record,
-        offered: Vec<String>,
-        hang_up: Option<HangUp>,
-        in_flight: u32,
-    ) -> Self {
+    /// `turn` is about to be sent, as what is returned beside.
+    fn begin(conduct: &'a Conduct<T>, turn: Planned, in_flight: u32) -> (Box<Self>, Encoded) {
+        let Planned {
+            record,
+            request,
+            offered,
+            hang_up,
+        } = turn;
         let endpoint = record.endpoint;
         let streaming = record.streaming;
         let mut timeline = Timeline::new(record, offered, conduct.trace);
@@ -292,9 +292,10 @@ impl<'a, T: Transport> Exchange<'a, T> {
         let sent = conduct.clock.now();
         timeline.sent(sent, conduct.clock.utc(sent), in_flight);
         let limits = &conduct.timeouts;
-        Self {
+        let exchange = Self {
             conduct,
             endpoint,
+            window: conduct.shared.window(endpoint),
             deadlines: Deadlines {
                 first_token: streaming.then(|| sent + limits.first_token),
                 total: sent + limits.total,
@@ -311,25 +312,21 @@ impl<'a, T: Transport> Exchange<'a, T> {
             retry_after: None,
             cut: Box::pin(conduct.shared.cut()),
             alarm: conduct.clock.alarm(),
-        }
+        };
+        // Thousands wait at once: what only a part of the time needs must not be held all of it.
+        (Box::new(exchange), request)
     }
 
     /// Up to the terminator, the end of the body, or a failure. After a terminator, the body is
     /// given back to be drained.
     async fn run(&mut self, request: Encoded) -> (Ending, Option<(T::Body, Decoder)>) {
-        let trace_id = self.timeline.record().trace_id.clone();
-        let attempt = self.timeline.record().attempt;
         let conduct = self.conduct;
-        let sending = conduct.transport.send(request, &trace_id, attempt);
-        let answer = self.guarded(sending, None).await;
-        self.timeline
-            .connected(conduct.transport.connects().overlap(self.connects));
-        let (head, mut body) = match answer {
-            Ok((Ok(answer), _)) => answer,
-            Ok((Err(failure), _)) => return (broken(failure), None),
+        // A box: what sending needs is much, and is let go before the body is waited for.
+        let (mut body, decoder) = match Box::pin(self.send(request)).await {
+            Ok(answer) => answer,
             Err(ending) => return (ending, None),
         };
-        let Some(mut decoder) = self.head(&head) else {
+        let Some(mut decoder) = decoder else {
             return (self.refusal(&mut body).await, None);
         };
         let mut idle_since = conduct.clock.now();
@@ -361,6 +358,19 @@ impl<'a, T: Transport> Exchange<'a, T> {
                 }
             }
         }
+    }
+
+    /// Up to the head of the answer. No decoder: the request was refused.
+    async fn send(&mut self, request: Encoded) -> Result<(T::Body, Option<Decoder>), Ending> {
+        let trace_id = self.timeline.record().trace_id.clone();
+        let attempt = self.timeline.record().attempt;
+        let transport = &self.conduct.transport;
+        let sending = transport.send(request, &trace_id, attempt);
+        let answer = self.guarded(sending, None).await;
+        self.timeline
+            .connected(transport.connects().overlap(self.connects));
+        let (head, body) = answer?.0.map_err(broken)?;
+        Ok((body, self.head(&head)))
     }
 
     /// Takes the head in; `None` if the request was refused.
@@ -418,7 +428,7 @@ impl<'a, T: Transport> Exchange<'a, T> {
     }
 
     fn frame(&mut self, decoder: &mut Decoder, bytes: &Bytes, at: Offset, waited: bool) {
-        let in_window = self.conduct.shared.in_window(self.endpoint, at);
+        let in_window = self.window.holds(at);
         self.timeline.frame(Frame {
             at,
             waited,
@@ -430,7 +440,7 @@ impl<'a, T: Transport> Exchange<'a, T> {
 
     /// A whole body is decoded at its end, and so is what a stream left unfinished.
     fn end_of_body(&mut self, decoder: &mut Decoder, at: Offset) {
-        let in_window = self.conduct.shared.in_window(self.endpoint, at);
+        let in_window = self.window.holds(at);
         self.timeline.end_of_body(at, in_window);
         self.decode(decoder, None);
     }
@@ -445,7 +455,7 @@ impl<'a, T: Transport> Exchange<'a, T> {
         let before = timeline.record().counts.token_events;
         let measured = timeline.record().phase == Phase::Measured;
         let mut sink = |event: Event<'_>| {
-            if let Some(gap) = timeline.event(&event, surfaces)
+            if let Some(gap) = timeline.event(&event, |at| surfaces.at(at).to_string())
                 && measured
             {
                 interval.gap(gap);

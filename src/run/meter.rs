@@ -27,7 +27,8 @@ pub struct Meter {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub progress: Progress,
-    endpoints: BTreeMap<Endpoint, Interval>,
+    /// By the endpoint's place.
+    endpoints: [Interval; Endpoint::ALL.len()],
 }
 
 /// The present second at one endpoint.
@@ -54,7 +55,7 @@ impl Interval {
 impl Counts {
     /// The present second at `endpoint`.
     pub fn at(&mut self, endpoint: Endpoint) -> &mut Interval {
-        self.endpoints.entry(endpoint).or_default()
+        &mut self.endpoints[endpoint.place()]
     }
 
     /// An attempt at `endpoint` is over.
@@ -112,8 +113,7 @@ impl Meter {
         let endpoints = std::mem::take(&mut self.counts().endpoints);
         let mut facts = Vec::new();
         for (endpoint, in_flight) in &self.in_flight {
-            let none = Interval::default();
-            let interval = endpoints.get(endpoint).unwrap_or(&none);
+            let interval = &endpoints[endpoint.place()];
             facts.push(Fact::Second(Second {
                 at_ns: now,
                 interval_ns: now.nanos_since(from),
@@ -127,7 +127,8 @@ impl Meter {
                 in_flight: in_flight.load(Ordering::Relaxed),
             }));
         }
-        let gaps = endpoints.into_iter().filter_map(|(endpoint, interval)| {
+        let gaps = Endpoint::ALL.into_iter().zip(endpoints);
+        let gaps = gaps.filter_map(|(endpoint, interval)| {
             Some(Fact::Gaps {
                 endpoint,
                 from,

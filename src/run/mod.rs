@@ -25,10 +25,10 @@ use crate::clock::Clock;
 use crate::endpoint::Endpoint;
 use crate::money::Money;
 use crate::plan::{Plan, Planned};
+use crate::protocol::Surfaces;
 use crate::record::Record;
 use crate::scenario::{Retries, Timeouts};
 use crate::schedule::{Arrivals, Part, Tickets, Users};
-use crate::surface::Surface;
 use crate::time::Offset;
 
 pub use meter::Meter;
@@ -54,7 +54,7 @@ pub struct Conduct<T> {
     /// What it counts and times.
     pub meter: Arc<Meter>,
     /// Where costs are recorded.
-    pub surfaces: Arc<[Surface]>,
+    pub surfaces: Surfaces,
     /// Limits of waiting.
     pub timeouts: Timeouts,
     /// Whether refused requests are tried again.
@@ -81,7 +81,7 @@ impl<T: Transport> Conduct<T> {
         match self.reserve(&planned) {
             Ok(reservation) => {
                 let ticket = Ticket { place, reservation };
-                self.request(planned, ticket, |_| {}).await
+                self.request(Box::new(planned), ticket, |_| {}).await
             }
             Err(_) => self.drop_turn(planned.record, BUDGET_USED),
         }
@@ -185,6 +185,7 @@ impl<T: Transport> Conduct<T> {
             return answered(Reached::Target);
         };
         let ticket = Ticket { place, reservation };
+        let turn = Box::new(turn);
         tokio::spawn(async move {
             self.request(turn, ticket, answered).await;
             drop(alive);

@@ -53,9 +53,22 @@ struct EndpointState {
     in_flight_max: u32,
     /// Measured turns that came due.
     came_due: AtomicU64,
-    window_start: Offset,
+    window: OpenWindow,
+}
+
+/// A window whose end may come while it is asked for.
+#[derive(Debug)]
+pub(super) struct OpenWindow {
+    start: Offset,
     /// `u64::MAX` as long as it is not known.
-    window_end: AtomicU64,
+    end: AtomicU64,
+}
+
+impl OpenWindow {
+    /// Whether `at` lies in it.
+    pub fn holds(&self, at: Offset) -> bool {
+        self.start <= at && at.nanos() <= self.end.load(Ordering::Relaxed)
+    }
 }
 
 /// A place among the requests in flight, or among the drains; given back when dropped.
@@ -87,8 +100,10 @@ impl Shared {
             draining: AtomicU32::new(0),
             in_flight_max: plan.schedule.max_in_flight,
             came_due: AtomicU64::new(0),
-            window_start,
-            window_end: AtomicU64::new(window_end.map_or(u64::MAX, Offset::nanos)),
+            window: OpenWindow {
+                start: window_start,
+                end: AtomicU64::new(window_end.map_or(u64::MAX, Offset::nanos)),
+            },
         };
         let sources = if plan.schedule.arrivals.is_open() {
             workers as usize
@@ -205,16 +220,16 @@ impl Shared {
             .sum()
     }
 
-    /// Whether `at` lies in the measured window of `endpoint`.
-    pub fn in_window(&self, endpoint: Endpoint, at: Offset) -> bool {
-        let state = &self.endpoints[&endpoint];
-        state.window_start <= at && at.nanos() <= state.window_end.load(Ordering::Relaxed)
+    /// The measured window of `endpoint`, whose end may not be known yet.
+    pub(super) fn window(&self, endpoint: Endpoint) -> &OpenWindow {
+        &self.endpoints[&endpoint].window
     }
 
     /// The measured window of `endpoint` ends at `at`, unless it ended before.
     pub fn end_window(&self, endpoint: Endpoint, at: Offset) {
         self.endpoints[&endpoint]
-            .window_end
+            .window
+            .end
             .fetch_min(at.nanos(), Ordering::Relaxed);
     }
 
@@ -223,8 +238,8 @@ impl Shared {
         self.endpoints
             .iter()
             .map(|(endpoint, state)| {
-                let end = Offset::from_nanos(state.window_end.load(Ordering::Relaxed)).min(now);
-                let start = state.window_start;
+                let end = Offset::from_nanos(state.window.end.load(Ordering::Relaxed)).min(now);
+                let start = state.window.start;
                 (
                     *endpoint,
                     Window {

@@ -159,12 +159,12 @@ impl Timeline {
     }
 
     /// An event of the last frame. Returns the gap in ns to the token-bearing event before, where
-    /// this ends a token-bearing event of the wire that has one. `surfaces` names the cost
-    /// surfaces that the decoder was given.
+    /// this ends a token-bearing event of the wire that has one. `surface_at` names the cost
+    /// surface at a position of those that the decoder was given.
     pub fn event(
         &mut self,
         event: &Event<'_>,
-        surfaces: &[crate::surface::Surface],
+        surface_at: impl FnOnce(usize) -> String,
     ) -> Option<u64> {
         let record = &mut self.record;
         match *event {
@@ -212,7 +212,7 @@ impl Timeline {
                 }
             }
             Event::Cost { surface, digits } => {
-                let name = surfaces[surface].to_string();
+                let name = surface_at(surface);
                 match record.costs.iter_mut().find(|(known, _)| *known == name) {
                     Some((_, known)) => digits.clone_into(known),
                     None => record.costs.push((name, digits.to_owned())),
@@ -434,7 +434,7 @@ mod tests {
                 in_window: *ms < 50,
             });
             for event in events.iter().chain([&Event::EndOfChunk]) {
-                gaps.extend(timeline.event(event, &surfaces));
+                gaps.extend(timeline.event(event, |at| surfaces[at].to_string()));
             }
         }
         let (record, calls, _) = timeline.finish(at, ending, None);
@@ -657,7 +657,7 @@ mod tests {
             in_window: true,
         });
         for event in [Event::Text("a"), STOP, Event::Terminator, Event::EndOfChunk] {
-            assert_eq!(timeline.event(&event, &[]), None);
+            assert_eq!(timeline.event(&event, |_| String::new()), None);
         }
         let (record, ..) = timeline.finish(Offset::from_nanos(6), Ending::Complete, None);
         assert_eq!(record.outcome, Outcome::Ok);

@@ -380,7 +380,8 @@ fn tool_tokens(tool: &Tool) -> u64 {
 /// `count` common words.
 fn words(count: u64, rng: &mut impl rand::Rng) -> String {
     let list = WORDS.as_slice();
-    let mut text = String::new();
+    // Words of at most six letters, and a space.
+    let mut text = String::with_capacity(usize::try_from(count).map_or(0, |count| count * 7));
     for n in 0..count {
         if n > 0 {
             text.push(' ');

@@ -13,6 +13,7 @@ use weighbridge::clock::Clock;
 use weighbridge::endpoint::Endpoint;
 use weighbridge::manifest::Manifest;
 use weighbridge::plan::Plan;
+use weighbridge::protocol::Surfaces;
 use weighbridge::record::{FACTS_SCHEMA, Fact, FactSink, Outcome, Phase, Record};
 use weighbridge::report::{Assembly, Report};
 use weighbridge::run::{Conduct, Meter, Pool, Shared, Spend, Stop};
@@ -214,7 +215,7 @@ pub fn conduct_by<F: Future<Output = bool> + Send + 'static>(
                 transport: transport.clone(),
                 clock: clock.clone(),
                 shared: shared.clone(),
-                surfaces: scenario.pricing.surfaces.clone(),
+                surfaces: Surfaces::new(&scenario.pricing.surfaces),
                 timeouts: scenario.target.timeouts,
                 retries: scenario.target.retries,
                 trace: true,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{check, collect};
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Oddity};
-use crate::protocol::{Decoder, Mode, mode_of};
+use crate::protocol::{Decoder, Mode, Surfaces, mode_of};
 
 #[track_caller]
 fn openai(input: &[u8], expected: &str) {
@@ -73,7 +73,7 @@ fn a_stream_that_is_none() {
 fn silence_and_comments_are_no_events() {
     openai(b"", "");
     openai(b": PROCESSING\n\n: PROCESSING\n\nid: 1\nretry: 5\n", "");
-    let mut decoder = Decoder::new(Endpoint::OpenAi, Mode::Stream, [].into());
+    let mut decoder = Decoder::new(Endpoint::OpenAi, Mode::Stream, Surfaces::new(&[]));
     decoder.push(b": a\n\n:b\ndata: [DONE]\n\n", &mut |_| {});
     assert_eq!(decoder.comments(), 2);
 }
@@ -123,7 +123,7 @@ fn what_is_too_long_is_malformed_once() {
     ] {
         for at in 0..=input.len() {
             let (left, right) = input.as_bytes().split_at(at);
-            let mut decoder = Decoder::with_limit(Endpoint::OpenAi, mode, [].into(), 64);
+            let mut decoder = Decoder::with_limit(Endpoint::OpenAi, mode, Surfaces::new(&[]), 64);
             assert_eq!(
                 collect(&mut decoder, &[left, right]),
                 expected,
@@ -135,7 +135,7 @@ fn what_is_too_long_is_malformed_once() {
 
 /// How often events made of the numbers from 0 to `count` are malformed.
 fn malformed(endpoint: Endpoint, count: usize, event: impl Fn(usize) -> String) -> usize {
-    let mut decoder = Decoder::new(endpoint, Mode::Stream, [].into());
+    let mut decoder = Decoder::new(endpoint, Mode::Stream, Surfaces::new(&[]));
     let mut malformed = 0;
     for number in 0..count {
         decoder.push(event(number).as_bytes(), &mut |event| {
@@ -231,7 +231,7 @@ proptest! {
         cuts.extend([0, input.len()]);
         cuts.sort_unstable();
         let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &input[pair[0]..pair[1]]).collect();
-        let decoder = || Decoder::new(endpoint, mode, surfaces.as_slice().into());
+        let decoder = || Decoder::new(endpoint, mode, Surfaces::new(surfaces.as_slice()));
         prop_assert_eq!(collect(&mut decoder(), &pieces), collect(&mut decoder(), &[&input]));
     }
 }

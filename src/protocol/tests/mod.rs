@@ -23,7 +23,7 @@ fn check(endpoint: Endpoint, mode: Mode, surfaces: &[&str], input: &[u8], expect
         .map(|text| text.parse().expect("a valid surface"))
         .collect();
     let decode = |pieces: &[&[u8]]| {
-        let mut decoder = Decoder::new(endpoint, mode, surfaces.as_slice().into());
+        let mut decoder = Decoder::new(endpoint, mode, Surfaces::new(surfaces.as_slice()));
         collect(&mut decoder, pieces)
     };
     let whole = decode(&[input]);

@@ -4,11 +4,11 @@ use proptest::prelude::*;
 
 use super::{collect, data_events};
 use crate::endpoint::Endpoint;
-use crate::protocol::{Decoder, Mode};
+use crate::protocol::{Decoder, Mode, Surfaces};
 use crate::surface::Surface;
 
 fn decoder(endpoint: Endpoint, surfaces: &[Surface]) -> Decoder {
-    Decoder::new(endpoint, Mode::Stream, surfaces.into())
+    Decoder::new(endpoint, Mode::Stream, Surfaces::new(surfaces))
 }
 
 /// Decodes in both ways, and says how many events were not parsed.

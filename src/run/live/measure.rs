@@ -14,6 +14,7 @@ use crate::client::{Connects, Transport as _};
 use crate::clock::{Clock, Start};
 use crate::manifest::Manifest;
 use crate::plan::Plan;
+use crate::protocol::Surfaces;
 use crate::record::{Outcome, Record};
 use crate::run::shared::{Shared, Stop};
 use crate::run::{Conduct, Meter, Pool, Progress, Spend};
@@ -151,7 +152,7 @@ impl Measuring<'_> {
             ..plan.clone()
         };
         let (shared, pools, meter) = (shared.clone(), pools.clone(), meter.clone());
-        let surfaces = self.scenario.pricing.surfaces.clone();
+        let surfaces = Surfaces::new(&self.scenario.pricing.surfaces);
         let timeouts = self.scenario.target.timeouts;
         let retries = self.scenario.target.retries;
         let trace = self.trace;
