@@ -1,20 +1,19 @@
 //! One request, from its due time to its records: one for each attempt.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::WaitForCancellationFuture;
 
 use super::Conduct;
+use super::interrupt::{Interrupted, Interrupts};
 use super::retry::{self, retry_after};
 use super::shared::{OpenWindow, Place};
 use crate::billing::budget::Reservation;
 use crate::client::{Body, Connects, Failure, Head, Transport};
-use crate::clock::Alarm;
 use crate::endpoint::Endpoint;
 use crate::event::Event;
 use crate::money::Money;
@@ -268,8 +267,7 @@ struct Exchange<'a, T: Transport> {
     error_body: Option<(String, String)>,
     /// How long the target asked to wait before another attempt.
     retry_after: Option<Duration>,
-    cut: Pin<Box<WaitForCancellationFuture<'a>>>,
-    alarm: Alarm,
+    interrupts: Interrupts<'a>,
 }
 
 impl<'a, T: Transport> Exchange<'a, T> {
@@ -310,8 +308,7 @@ impl<'a, T: Transport> Exchange<'a, T> {
             connects,
             error_body: None,
             retry_after: None,
-            cut: Box::pin(conduct.shared.cut()),
-            alarm: conduct.clock.alarm(),
+            interrupts: Interrupts::new(&conduct.shared, &conduct.clock),
         };
         // Thousands wait at once: what only a part of the time needs must not be held all of it.
         (Box::new(exchange), request)
@@ -503,13 +500,14 @@ impl<'a, T: Transport> Exchange<'a, T> {
             // The common case of a frame that is there already asks for no limit.
             let (deadline, outcome) =
                 *limit.get_or_insert_with(|| self.deadlines.next(&self.timeline, idle));
-            if self.cut.as_mut().poll(cx).is_ready() {
-                let why = "the run was stopped".to_owned();
-                return Poll::Ready(Err(Ending::Broken(Outcome::Cut, why)));
-            }
-            self.alarm
-                .poll(cx, deadline)
-                .map(|()| Err(ran_into(outcome)))
+            self.interrupts.poll(cx, deadline).map(|by| {
+                Err(match by {
+                    Interrupted::Cut => {
+                        Ending::Broken(Outcome::Cut, "the run was stopped".to_owned())
+                    }
+                    Interrupted::Limit => ran_into(outcome),
+                })
+            })
         })
         .await
     }

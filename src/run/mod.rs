@@ -6,6 +6,7 @@
 
 mod attempt;
 mod health;
+mod interrupt;
 pub mod live;
 mod machine;
 mod meter;
