@@ -16,6 +16,9 @@ impl Offset {
     /// The run's start.
     pub const ZERO: Self = Self(0);
 
+    /// After every other.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// From nanoseconds since the run's start.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

@@ -134,7 +134,7 @@ pub(super) fn judge(table: &PriceTable, record: &Record) -> Result<Judgement, Mo
             (status, Some(Money::ZERO))
         }
         Charge::AtUsage => {
-            if let Some(words) = inconsistency(&record.last_usage, record.endpoint) {
+            if let Some(words) = inconsistency(&record.final_usage(), record.endpoint) {
                 observations.push((Code::UsageInconsistent, Some(words)));
             }
             match price(table, record, &record.requested_model) {
@@ -184,7 +184,7 @@ struct Unpriceable(Status, Option<Observation>);
 fn price(table: &PriceTable, record: &Record, model: &str) -> Result<Prediction, Unpriceable> {
     let no_usage = || Unpriceable(Status::NoUsage, Some((Code::UsageMissing, None)));
     let unpriced = |words| Unpriceable(Status::Unpriced, Some((Code::Unpriced, Some(words))));
-    let usage = &record.last_usage;
+    let usage = &record.final_usage();
     if usage.input.is_none() || usage.output.is_none() {
         return Err(no_usage());
     }

@@ -34,6 +34,7 @@ pub fn record(model: &str, usage: Usage) -> Record {
     record.sent = Some(Offset::ZERO);
     record.outcome = Outcome::Ok;
     record.status = Some(200);
+    record.finish = Some("stop".to_owned());
     record.first_usage = usage;
     record.last_usage = usage;
     record

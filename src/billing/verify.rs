@@ -244,7 +244,7 @@ fn whole(entries: &[Truth]) -> Option<&Truth> {
 /// sides. What only one side knows of the rest is taken from that side, except that cached tokens
 /// that are not reported are reported as none: they would be charged in full.
 fn tokens(record: &Record, truth: &Truth) -> Option<(Tokens, Tokens)> {
-    let usage = &record.last_usage;
+    let usage = &record.final_usage();
     let counted = Tokens {
         input: truth.input?,
         output: truth.output?,

@@ -323,7 +323,9 @@ impl Distribution {
     /// The value of this rank, from 1.
     fn at_rank(&self, rank: u64) -> Option<u64> {
         let histogram = self.histogram.as_ref()?;
-        if self.count == 0 || histogram.is_empty() {
+        // Values that are counted and not in the histogram, or the reverse, as the gaps of a run
+        // that was killed: a rank among the ones is none among the others.
+        if self.count == 0 || histogram.len() != self.count {
             return None;
         }
         // The histogram's own rule takes a quantile; half a rank below the wanted one rounds up
@@ -502,6 +504,24 @@ mod tests {
         times.record_failure();
         assert_eq!(times.inclusive_max(), Some(Bounds::FAILED));
         assert_eq!(times.inclusive_mean(), Some(Bounds::FAILED));
+    }
+
+    #[test]
+    fn a_log_that_holds_other_values_than_were_counted_has_no_quantile() {
+        let mut log = gap_histogram();
+        (0..10).for_each(|_| log.record(5_000_000).expect("it resizes"));
+        let exact = |count| Exact {
+            count,
+            sum: 5_000_000 * count,
+            min: 5_000_000,
+            max: 5_000_000,
+        };
+        let mut gaps = Distribution::of_nanos();
+        gaps.add_histogram(&log, exact(10));
+        assert!(close(gaps.quantile(0.5).expect("all are there"), 5_000_000));
+        let mut torn = Distribution::of_nanos();
+        torn.add_histogram(&log, exact(4));
+        assert_eq!((torn.count(), torn.quantile(0.5)), (4, None));
     }
 
     #[test]

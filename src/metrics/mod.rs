@@ -406,7 +406,7 @@ pub struct UsageTotals {
 impl UsageTotals {
     /// Adds what an attempt reported, failed and retried ones included: they may be billed.
     fn add(&mut self, record: &Record) {
-        let usage = &record.last_usage;
+        let usage = &record.final_usage();
         self.merge(&Self {
             input: usage.total_input(record.endpoint),
             cache_read: usage.cache_read,
@@ -493,6 +493,8 @@ impl EndpointSummary {
         let text = match (refusal, &record.error) {
             (Some(status), Some(error)) => Some(format!("{status} {error}")),
             (Some(status), None) => Some(status.to_string()),
+            // What the workload did on purpose is no error.
+            (None, _) if record.outcome == Outcome::Cancelled => None,
             (None, error) => error.clone(),
         };
         if let Some(text) = text {
@@ -560,10 +562,13 @@ impl EndpointSummary {
         let counts = &record.counts;
         self.token_events_in_window += counts.window_token_events;
         let finished_inside = record.terminator.is_some_and(|at| self.window.contains(at));
-        if record.outcome == Outcome::Ok && record.last_usage.output.is_none() {
-            self.without_usage += u64::from(finished_inside);
+        let output = record.final_usage().output;
+        // However it ended: what it said in the window is a part of what was said there.
+        let said = counts.window_token_events > 0;
+        if output.is_none() && (said || (record.outcome == Outcome::Ok && finished_inside)) {
+            self.without_usage += 1;
         }
-        if let Some(output) = record.last_usage.output {
+        if let Some(output) = output {
             self.tokens_known = true;
             // Tokens are credited with the events that carried them, each at its own time.
             let inside = if counts.token_events > 0 {
@@ -857,6 +862,7 @@ mod tests {
         let mut first = ok(1_001, 0, 0, 0);
         (first.outcome, first.last) = (Outcome::RateLimited, false);
         (first.first_token, first.terminator) = (None, None);
+        first.finish = Some("error".to_owned());
         let mut second = ok(1_500, 1_600, 1_700, 1_710);
         second.attempt = 1;
         for attempt in [&mut first, &mut second] {
@@ -940,6 +946,22 @@ mod tests {
         assert_eq!(summary.events_per_s(), Some(17.0 / 2.0));
         let tokens = summary.output_tokens_per_s().expect("usage is known");
         assert!((tokens - (21.0 * 0.5 + 21.0 + 21.0 * 0.2) / 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_broke_off_leaves_the_token_rate_unknown() {
+        // What Anthropic's first event says of the output is a placeholder.
+        let mut cancelled = ok(1_000, 1_100, 1_200, 1_210);
+        cancelled.outcome = Outcome::Cancelled;
+        cancelled.terminator = None;
+        cancelled.last_usage.output = Some(1);
+        let whole = ok(1_000, 1_100, 1_200, 1_210);
+        let summary = summary(&[whole, cancelled], &Limits::default());
+        assert_eq!(summary.output_tokens_per_s(), None);
+        assert_eq!(summary.without_usage, 1);
+        assert_eq!(summary.usage().output, Some(21), "of the whole one alone");
+        assert_eq!(summary.events_per_s(), Some(10.0));
+        assert!(summary.errors.is_empty(), "hanging up is no error");
     }
 
     #[test]

@@ -122,8 +122,7 @@ impl Series {
             not_ok: row.not_ok as f64,
             token_events: row.token_events as f64,
             bytes: row.bytes as f64,
-            // A number at a time, not over a time: it counts for as long as the interval was.
-            in_flight: f64::from(row.in_flight) * length as f64 / SECOND_NS as f64,
+            in_flight: row.in_flight_ns as f64 / SECOND_NS as f64,
         };
         for index in begin.div_euclid(step)..=(end - 1).div_euclid(step) {
             let overlap = end.min((index + 1) * step) - begin.max(index * step);
@@ -261,6 +260,7 @@ mod tests {
             not_ok: 1,
             token_events: 10 * sent,
             bytes: 100,
+            in_flight_ns: u64::from(in_flight) * 1_000_000_000,
             in_flight,
         }
     }

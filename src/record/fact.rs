@@ -26,6 +26,8 @@ pub enum Fact {
     Gaps {
         /// Of this endpoint.
         endpoint: Endpoint,
+        /// Of this worker, from 0: the intervals of one follow each other.
+        worker: u32,
         /// The interval's begin.
         from: Offset,
         /// Its end.

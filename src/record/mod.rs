@@ -30,7 +30,7 @@ pub enum Phase {
     /// The one request to each endpoint before the load; never in the numbers.
     Preflight,
     /// Before the measured window; never in the latencies, outcomes and bills of the report. Its
-    /// tokens count in the rates from the moment at which the measured window begins.
+    /// tokens, and their ends, count in the rates from the moment at which the measured window begins.
     Warmup,
     /// The measured load.
     Measured,
@@ -311,6 +311,24 @@ impl Record {
     }
 }
 
+impl Record {
+    /// The last usage, without its output where the answer had not come to its end: Anthropic's
+    /// first event has a placeholder there, and a count in every chunk is one so far.
+    pub fn final_usage(&self) -> Usage {
+        let whole =
+            self.outcome == Outcome::Ok || self.finish.is_some() || self.terminator.is_some();
+        if whole {
+            return self.last_usage;
+        }
+        Usage {
+            output: None,
+            reasoning: None,
+            total: None,
+            ..self.last_usage
+        }
+    }
+}
+
 /// What arrived in one attempt's body, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -396,6 +414,10 @@ pub struct EventStamp {
 
 /// The classes of one event of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one event can have several, in any combination"
+)]
 pub struct Classes {
     /// Class R.
     pub reasoning: bool,
@@ -485,6 +507,10 @@ pub struct Second {
     pub token_events: u64,
     /// Body bytes that arrived.
     pub bytes: u64,
+    /// Requests in flight over the interval, summed over its ns: divided by its length, their
+    /// average. A request that waits for its next attempt is one.
+    #[serde(default)]
+    pub in_flight_ns: u64,
     /// Requests in flight at the end of the interval.
     pub in_flight: u32,
 }

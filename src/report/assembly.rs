@@ -90,23 +90,16 @@ impl<'a> Assembly<'a> {
         prices: &'a PriceTable,
         last_sent: &BTreeMap<Endpoint, Window>,
     ) -> Self {
+        // Where none is known there are no rates: what happened in it was counted by one, and must
+        // not be divided by another.
         let none = Window {
-            start_ns: Offset::ZERO,
-            end_ns: Offset::ZERO,
+            start_ns: Offset::MAX,
+            end_ns: Offset::MAX,
         };
         let windows: BTreeMap<Endpoint, Window> = manifest
             .endpoints
             .iter()
-            .map(|e| {
-                (
-                    *e,
-                    *manifest
-                        .windows
-                        .get(e)
-                        .or(last_sent.get(e))
-                        .unwrap_or(&none),
-                )
-            })
+            .map(|e| (*e, *manifest.windows.get(e).unwrap_or(&none)))
             .collect();
         Self {
             manifest,
@@ -122,6 +115,8 @@ impl<'a> Assembly<'a> {
             series: Series::new(
                 windows
                     .values()
+                    .filter(|window| window.start_ns < Offset::MAX)
+                    .chain(last_sent.values())
                     .map(|window| window.start_ns)
                     .min()
                     .unwrap_or(Offset::ZERO),

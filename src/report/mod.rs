@@ -312,8 +312,8 @@ pub struct Throughput {
     pub events_per_s: Option<f64>,
     /// Successful requests within every limit; `null` without `[limits]`.
     pub goodput_per_s: Option<f64>,
-    /// Successful requests completed in the window whose output tokens are not known; if there are
-    /// any, `output_tokens_per_s` is `null`.
+    /// Attempts that said something in the window, or completed in it, and whose output tokens are
+    /// not known; if there are any, `output_tokens_per_s` is `null`.
     pub without_usage: u64,
     /// Measured requests completed after the window, in the drain: in no rate.
     pub drained: u64,

@@ -92,13 +92,13 @@ impl<T: Transport> Conduct<T> {
         } = ticket;
         let endpoint = turn.record.endpoint;
         let in_flight = place.taken;
-        self.meter.enter(endpoint);
+        self.meter.enter(endpoint, self.clock.now());
         let mut holding = Some((place, answered));
         // The place is free, and the user goes on.
         let mut release = |reached| {
             let (place, answered) = holding.take().expect("a request is released once");
             drop(place);
-            self.meter.leave(endpoint);
+            self.meter.leave(endpoint, self.clock.now());
             answered(reached);
         };
         let retries = self
@@ -168,7 +168,8 @@ impl<T: Transport> Conduct<T> {
         self.redact(&mut record, &mut calls);
         if let Some(spend) = &self.shared.spend {
             spend.settle(reservation, &record, self.date(sent));
-            self.shared.settled.notify_one();
+            // More than one user may fit into what is free now.
+            self.shared.settled.notify_waiters();
         }
         let next = again(&record);
         record.last = next.is_none();

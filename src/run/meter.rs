@@ -2,8 +2,6 @@
 //! second. Every worker has its own, so that no event waits for another core; whoever watches
 //! folds them together.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use hdrhistogram::Histogram;
@@ -19,8 +17,9 @@ use crate::time::Offset;
 pub struct Meter {
     /// The worker, from 0.
     worker: u32,
+    /// What it loads.
+    endpoints: Vec<Endpoint>,
     counts: Mutex<Counts>,
-    in_flight: BTreeMap<Endpoint, AtomicU32>,
 }
 
 /// What is counted; locked once a frame, and by no one else but for a moment a second.
@@ -29,6 +28,24 @@ pub(super) struct Counts {
     pub progress: Progress,
     /// By the endpoint's place.
     endpoints: [Interval; Endpoint::ALL.len()],
+    present: [Present; Endpoint::ALL.len()],
+}
+
+/// The requests in flight at one endpoint, and how long so many have been.
+#[derive(Debug, Default)]
+struct Present {
+    requests: u32,
+    /// Their number times how long they were so many, summed up to `until`.
+    sum_ns: u64,
+    until: Offset,
+}
+
+impl Present {
+    /// Sums up to `now`.
+    fn sum_to(&mut self, now: Offset) {
+        self.sum_ns += u64::from(self.requests) * now.nanos_since(self.until);
+        self.until = self.until.max(now);
+    }
 }
 
 /// The present second at one endpoint.
@@ -73,8 +90,8 @@ impl Meter {
     pub fn new(worker: u32, endpoints: &[Endpoint]) -> Self {
         Self {
             worker,
+            endpoints: endpoints.to_vec(),
             counts: Mutex::default(),
-            in_flight: endpoints.iter().map(|e| (*e, AtomicU32::new(0))).collect(),
         }
     }
 
@@ -94,43 +111,54 @@ impl Meter {
         self.counts().progress.clone()
     }
 
-    pub(super) fn enter(&self, endpoint: Endpoint) {
-        self.in_flight[&endpoint].fetch_add(1, Ordering::Relaxed);
+    /// A request is in flight from `now` on.
+    pub(super) fn enter(&self, endpoint: Endpoint, now: Offset) {
+        let present = &mut self.counts().present[endpoint.place()];
+        present.sum_to(now);
+        present.requests += 1;
     }
 
-    pub(super) fn leave(&self, endpoint: Endpoint) {
-        self.in_flight[&endpoint].fetch_sub(1, Ordering::Relaxed);
+    /// A request is no longer in flight from `now` on.
+    pub(super) fn leave(&self, endpoint: Endpoint, now: Offset) {
+        let present = &mut self.counts().present[endpoint.place()];
+        present.sum_to(now);
+        present.requests -= 1;
     }
 
     /// The worker's requests in flight, over its endpoints.
     pub fn in_flight(&self) -> u32 {
-        let of = |n: &AtomicU32| n.load(Ordering::Relaxed);
-        self.in_flight.values().map(of).sum()
+        self.counts().present.iter().map(|p| p.requests).sum()
     }
 
     /// The facts of the interval from `from` to `now`, which end with it.
     pub(super) fn take(&self, from: Offset, now: Offset) -> Vec<Fact> {
-        let endpoints = std::mem::take(&mut self.counts().endpoints);
+        let mut counts = self.counts();
+        let endpoints = std::mem::take(&mut counts.endpoints);
         let mut facts = Vec::new();
-        for (endpoint, in_flight) in &self.in_flight {
+        for &endpoint in &self.endpoints {
             let interval = &endpoints[endpoint.place()];
+            let present = &mut counts.present[endpoint.place()];
+            present.sum_to(now);
             facts.push(Fact::Second(Second {
                 at_ns: now,
                 interval_ns: now.nanos_since(from),
                 worker: self.worker,
-                endpoint: *endpoint,
+                endpoint,
                 sent: interval.sent,
                 ok: interval.ok,
                 not_ok: interval.not_ok,
                 token_events: interval.token_events,
                 bytes: interval.bytes,
-                in_flight: in_flight.load(Ordering::Relaxed),
+                in_flight_ns: std::mem::take(&mut present.sum_ns),
+                in_flight: present.requests,
             }));
         }
+        drop(counts);
         let gaps = Endpoint::ALL.into_iter().zip(endpoints);
         let gaps = gaps.filter_map(|(endpoint, interval)| {
             Some(Fact::Gaps {
                 endpoint,
+                worker: self.worker,
                 from,
                 to: now,
                 histogram: interval.gaps?,

@@ -306,7 +306,9 @@ impl<T: Transport> Conduct<T> {
     /// run is stopped.
     async fn reserve_waiting(&self, turn: &Planned) -> Option<Option<Reservation>> {
         loop {
-            let settled = self.shared.settled.notified();
+            let mut settled = std::pin::pin!(self.shared.settled.notified());
+            // What settles from here on is heard.
+            settled.as_mut().enable();
             match self.reserve(turn) {
                 Ok(reservation) => return Some(reservation),
                 Err(exhausted) if is_hopeless(&exhausted) => {

@@ -43,7 +43,7 @@ impl Progress {
 
     pub(super) fn ended(&mut self, record: &Record) {
         self.completed += 1;
-        self.output_tokens += record.last_usage.output.unwrap_or(0);
+        self.output_tokens += record.final_usage().output.unwrap_or(0);
         if record.phase != Phase::Measured {
             return;
         }

@@ -44,7 +44,7 @@ fn may_pass(record: &Record) -> bool {
     match record.outcome {
         Outcome::RateLimited | Outcome::ConnectFailed | Outcome::TimeoutConnect => true,
         Outcome::HttpError => matches!(record.status, Some(408 | 409 | 425 | 500..=599)),
-        Outcome::Reset => record.status.is_none(),
+        Outcome::Reset | Outcome::Truncated => record.status.is_none(),
         _ => false,
     }
 }
@@ -56,7 +56,11 @@ pub(super) fn retry_after(
     now: impl FnOnce() -> Timestamp,
 ) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let of_seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+    let of_seconds = |seconds: f64| match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) => Some(duration),
+        // Longer than any duration is beyond any limit, not unasked.
+        Err(_) => (seconds > 0.0).then_some(Duration::MAX),
+    };
     let ms = text("retry-after-ms").and_then(|ms| of_seconds(ms.parse::<f64>().ok()? / 1e3));
     ms.or_else(|| {
         let after = text("retry-after")?;
@@ -100,6 +104,7 @@ mod tests {
         assert!(tried(Outcome::RateLimited, Some(429)));
         assert!(tried(Outcome::ConnectFailed, None));
         assert!(tried(Outcome::Reset, None));
+        assert!(tried(Outcome::Truncated, None));
         for status in [408, 409, 425, 500, 503, 529] {
             assert!(tried(Outcome::HttpError, Some(status)), "{status}");
         }
@@ -177,6 +182,10 @@ mod tests {
         assert_eq!(
             after("retry-after", "Fri, 01 Aug 2025 00:00:05 GMT"),
             Some(Duration::ZERO)
+        );
+        assert_eq!(
+            after("retry-after", "99999999999999999999"),
+            Some(Duration::MAX)
         );
         for odd in ["soon", "-1", ""] {
             assert_eq!(after("retry-after", odd), None, "{odd}");

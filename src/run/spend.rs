@@ -58,7 +58,7 @@ impl Spend {
     ) {
         let row = self.prices.lookup(&record.requested_model, date);
         let actual = row
-            .and_then(|row| predict(row, &record.last_usage, record.endpoint).ok())
+            .and_then(|row| predict(row, &record.final_usage(), record.endpoint).ok())
             .map(|prediction| prediction.total);
         // What was refused or never sent costs nothing; of anything else without a usage we cannot
         // know, and the worst case stays spent.

@@ -86,9 +86,14 @@ impl Check<'_> {
             Some(text) => self.duration("load.grace", text),
             // A little beyond the total limit, so that a request that runs into it is told from one
             // that is cut.
-            None => target
-                .as_ref()
-                .map(|t| t.timeouts.total + GRACE_BEYOND_TOTAL),
+            // And that as often as it may be tried.
+            None => target.as_ref().map(|t| {
+                let attempt = t.timeouts.total + GRACE_BEYOND_TOTAL;
+                t.retries.map_or(attempt, |r| {
+                    let again = attempt.saturating_add(r.wait_max);
+                    attempt.saturating_add(again.saturating_mul(r.attempts_max.saturating_sub(1)))
+                })
+            }),
         };
         let seed = file.load.seed;
         Some(Scenario {

@@ -251,7 +251,8 @@ impl RunFolder {
             };
             let endpoint = interval
                 .tag()
-                .and_then(|tag| Endpoint::from_name(tag.as_str()))
+                // The endpoint, and from version 2 of the facts on the worker.
+                .and_then(|tag| Endpoint::from_name(tag.as_str().split('.').next()?))
                 .ok_or_else(|| bad("an interval without an endpoint's tag".to_owned()))?;
             let encoded = base64::Engine::decode(
                 &base64::engine::general_purpose::STANDARD,

@@ -158,6 +158,7 @@ fn the_gap_log_comes_back_by_endpoint() {
     }
     let interval = |endpoint, from| Fact::Gaps {
         endpoint,
+        worker: 3,
         from: Offset::from_duration(Duration::from_secs(from)),
         to: Offset::from_duration(Duration::from_secs(from + 1)),
         histogram: Box::new(gaps.clone()),

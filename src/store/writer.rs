@@ -127,6 +127,14 @@ impl FactWriter {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "that facts come is what must not wake this thread, one by one"
+)]
+fn gather() {
+    std::thread::sleep(GATHER);
+}
+
 fn create(path: &Path) -> Result<File, StoreError> {
     File::create(path).map_err(|error| StoreError::write(path, &error))
 }
@@ -164,8 +172,7 @@ impl Files {
             let fact = match facts.try_recv() {
                 Ok(fact) => fact,
                 Err(TryRecvError::Empty) => {
-                    // A worker need not wake this thread for each of its facts.
-                    std::thread::sleep(GATHER);
+                    gather();
                     match facts.recv_timeout(FLUSH) {
                         Ok(fact) => fact,
                         Err(RecvTimeoutError::Timeout) => {
@@ -200,6 +207,7 @@ impl Files {
                 }
                 Fact::Gaps {
                     endpoint,
+                    worker,
                     from,
                     to,
                     histogram,
@@ -208,7 +216,7 @@ impl Files {
                         histogram.as_ref(),
                         from.since_start(),
                         Duration::from_nanos(to.nanos_since(from)),
-                        Tag::new(endpoint.name()),
+                        Tag::new(&format!("{endpoint}.{worker}")),
                     )
                     .map_err(|error| failed(io_error(error)))?,
                 Fact::Second(row) => self.seconds.put(row)?,

@@ -118,6 +118,11 @@ fn is_partial(sandbox: &Sandbox, folder: &Path) {
     assert_eq!(report["verdict"]["status"], "no_verdict");
     assert_eq!(report["run"]["partial"], true);
     assert!(report["run"]["duration_s"].is_null());
+    for endpoint in report["endpoints"].as_object().expect("endpoints").values() {
+        let rates = &endpoint["throughput"];
+        assert!(rates["window_s"].is_null(), "nobody noted when it ended");
+        assert!(rates["events_per_s"].is_null() && rates["requests_per_s"].is_null());
+    }
 }
 
 #[test]

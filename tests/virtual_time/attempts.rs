@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use weighbridge::client::scripted::{Answer, Ending, Response, Scripted};
+use weighbridge::endpoint::Endpoint;
 use weighbridge::record::{Fact, Outcome, Record};
 use weighbridge::run::Stop;
+use weighbridge::time::Offset;
 
-use super::harness::{MS, Ran, always, answer, answer_of, conduct, failure, refusal, run, stop_at};
+use super::harness::{
+    MS, Ran, always, answer, answer_of, conduct, data, failure, refusal, run, stop_at,
+};
 
 const ONE: (&str, &str) = ("load.count", "1");
 const RETRIES: (&str, &str) = (
@@ -153,13 +157,48 @@ fn a_share_of_the_requests_is_hung_up_on_after_so_many_events() {
 }
 
 #[test]
+fn what_a_stream_that_broke_off_cost_is_unknown_and_stays_reserved() {
+    // Anthropic's first event has a placeholder for the output.
+    let frames = [
+        r#"{"type":"message_start","message":{"id":"m","model":"magistral-small-latest","usage":{"input_tokens":40,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"b"}}"#,
+    ];
+    let response = Response {
+        frames: frames.map(|json| (MS, data(json))).to_vec(),
+        ..answer()
+    };
+    let hang_up = ("workload.hang_up", "{ share = 1.0, after_events = 2 }");
+    let anthropic = ("target.endpoint", "\"anthropic\"");
+    let budget = ("pricing.budget", "\"0.001 USD\"");
+    let ran = run(&[hang_up, anthropic, budget], &always(response));
+    let cancelled = ran.count(Outcome::Cancelled);
+    assert!(cancelled > 0);
+    assert_eq!(ran.spent, None, "nobody knows");
+    // The worst case of each stays set aside, until there is no room for another.
+    assert_eq!(ran.count(Outcome::Dropped), 1);
+    assert_eq!(ran.records.len(), cancelled + 1);
+    assert!(cancelled < 19, "{cancelled}");
+    let report = ran.report();
+    let endpoint = &report.endpoints[&Endpoint::Anthropic];
+    assert_eq!(endpoint.cost.statuses["no_usage"], cancelled as u64);
+    assert_eq!(
+        endpoint.cost.predicted.as_deref(),
+        Some("0"),
+        "of the one that was not sent"
+    );
+    assert_eq!(endpoint.usage.output, None);
+}
+
+#[test]
 fn hanging_up_at_a_time_ends_what_is_still_waited_for() {
     let hang_up = ("workload.hang_up", r#"{ share = 1.0, after = "25ms" }"#);
     let ran = run(&[ONE, hang_up], &always(answer()));
     let record = &ran.records[0];
     assert_eq!(record.outcome, Outcome::Cancelled);
     assert_eq!(
-        record.ended.map(|at| at.since_start()),
+        record.ended.map(Offset::since_start),
         Some(Duration::from_millis(25))
     );
     // An answer that is whole before then is one.

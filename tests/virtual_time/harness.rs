@@ -194,11 +194,11 @@ pub fn conduct_by<F: Future<Output = bool> + Send + 'static>(
             begins: Offset::ZERO,
         };
         let budget = scenario.pricing.budget.map(|(amount, _)| amount);
-        let spend = Spend::new(Arc::new(prices.clone()), budget);
+        let account = Spend::new(Arc::new(prices.clone()), budget);
         let shared = Shared::new(
             &plan,
             workers,
-            Some(Arc::new(spend)),
+            Some(Arc::new(account)),
             Box::new(facts.clone()),
         );
         let pools = Pool::all(&plan);

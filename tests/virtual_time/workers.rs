@@ -112,6 +112,8 @@ fn the_seconds_of_all_workers_add_up_to_the_requests() {
     assert_eq!(sum(|s| s.ok), 100);
     assert_eq!(sum(|s| s.not_ok), 0);
     assert_eq!(sum(|s| s.token_events), 800);
+    // Each takes 65 ms.
+    assert_eq!(sum(|s| s.in_flight_ns), 100 * 65_000_000);
     let bytes = ran.records.iter().map(|r| r.counts.bytes).sum::<u64>();
     assert_eq!(sum(|s| s.bytes), bytes);
     let mut workers: Vec<_> = seconds.iter().map(|s| s.worker).collect();

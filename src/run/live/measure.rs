@@ -59,6 +59,8 @@ impl Measuring<'_> {
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
         ];
+        // A file that may grow no further is an error of the write, not the end of the process.
+        let _beyond_limit = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let clock = Clock::live(self.start)?;
         manifest.environment.precise_timer = clock.is_precise();
         let transport = HttpTransport::new(&self.options)?;

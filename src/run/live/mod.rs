@@ -87,6 +87,9 @@ pub enum RunError {
     /// The system gives no thread, timer, signal or socket.
     #[error("the system refuses what a run needs: {0}")]
     System(#[from] std::io::Error),
+    /// A bug.
+    #[error("worker {0} panicked, which is a bug; what was measured until then is kept")]
+    WorkerPanicked(u32),
     /// The arrivals hold no session.
     #[error(
         "the plan holds no session: raise `load.rate`, `load.duration` or `load.count`, or shorten `load.warmup` if it is longer than a replay"

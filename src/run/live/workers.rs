@@ -1,5 +1,6 @@
 //! The threads that send: a runtime of one thread each, with a client and a clock of its own.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -44,8 +45,12 @@ impl Workers {
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
                 .spawn(move || {
+                    let work = || work(since, &options, ready, begins);
+                    // A bug in one worker must end the run, not leave it waiting for that one.
+                    let worked = std::panic::catch_unwind(AssertUnwindSafe(work))
+                        .unwrap_or(Err(RunError::WorkerPanicked(index)));
                     // Nobody listens only where the run has failed already.
-                    let _ = report.send(work(since, &options, ready, begins));
+                    let _ = report.send(worked);
                 })?;
             workers.threads.push(thread);
             workers.begin.push(begin);
@@ -76,7 +81,7 @@ impl Workers {
     /// Waits for the threads to end; every result has come.
     pub fn join(self) {
         for thread in self.threads {
-            thread.join().expect("a worker does not panic");
+            thread.join().expect("a worker's panic is its result");
         }
     }
 }
