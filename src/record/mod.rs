@@ -474,6 +474,9 @@ pub struct Health {
     /// in ns; `None` where the system does not say.
     #[serde(default)]
     pub waited_ns: Option<u64>,
+    /// How many times it got a core in the interval; `None` where the system does not say.
+    #[serde(default)]
+    pub turns: Option<u64>,
     /// How long the whole process was kept from running by its cgroup's CPU limit
     /// (`cpu.stat`), in ns; `None` where the system does not say.
     #[serde(default)]

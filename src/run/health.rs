@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Conduct;
-use super::machine::{Throttling, thread_waited_ns};
+use super::machine::{Scheduled, Throttling, thread_scheduled};
 use crate::client::Transport;
 use crate::clock::thread_cpu;
 use crate::record::{Fact, Health};
@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 struct Reading {
     at: Offset,
     cpu: Duration,
-    waited_ns: Option<u64>,
+    scheduled: Option<Scheduled>,
     throttled_ns: Option<u64>,
     wall: Timestamp,
 }
@@ -39,7 +39,7 @@ impl<T: Transport> Conduct<T> {
         let read = || Reading {
             at: self.clock.now(),
             cpu: thread_cpu(),
-            waited_ns: thread_waited_ns(),
+            scheduled: thread_scheduled(),
             throttled_ns: throttling.as_ref().and_then(Throttling::ns),
             wall: self.clock.wall(),
         };
@@ -78,7 +78,14 @@ impl<T: Transport> Conduct<T> {
                 lag_max_ns: lag_max,
                 stalls,
                 stalled_ns: stalled,
-                waited_ns: grown(before.waited_ns, now.waited_ns),
+                waited_ns: grown(
+                    before.scheduled.map(|s| s.waited_ns),
+                    now.scheduled.map(|s| s.waited_ns),
+                ),
+                turns: grown(
+                    before.scheduled.map(|s| s.turns),
+                    now.scheduled.map(|s| s.turns),
+                ),
                 throttled_ns: grown(before.throttled_ns, now.throttled_ns),
                 drift_ns: i64::try_from(moved - i128::from(interval_ns)).ok(),
                 in_flight: self.meter.in_flight(),

@@ -3,11 +3,23 @@
 use std::fs;
 use std::path::PathBuf;
 
-/// How long this thread has been ready to run while another ran on its core, in ns since its
-/// start: the second number of `/proc/thread-self/schedstat`.
-pub(super) fn thread_waited_ns() -> Option<u64> {
+/// How this thread has been scheduled since its start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scheduled {
+    /// How long it was ready to run while another ran on its core, in ns.
+    pub waited_ns: u64,
+    /// How many times it got a core.
+    pub turns: u64,
+}
+
+/// The second and third number of `/proc/thread-self/schedstat`.
+pub(super) fn thread_scheduled() -> Option<Scheduled> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split_whitespace().nth(1)?.parse().ok()
+    let mut numbers = text.split_whitespace().skip(1).map(str::parse);
+    Some(Scheduled {
+        waited_ns: numbers.next()?.ok()?,
+        turns: numbers.next()?.ok()?,
+    })
 }
 
 /// Where the cgroup of this process says how long it was throttled.

@@ -101,6 +101,7 @@ fn health() -> Health {
         stalls: 4,
         stalled_ns: 3,
         waited_ns: Some(10),
+        turns: Some(13),
         throttled_ns: Some(11),
         drift_ns: Some(-12),
         in_flight: 2,

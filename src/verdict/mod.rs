@@ -474,6 +474,7 @@ mod tests {
             stalls: 0,
             stalled_ns: 0,
             waited_ns: Some(0),
+            turns: Some(5),
             throttled_ns: Some(0),
             drift_ns: Some(0),
             in_flight: 0,
@@ -481,6 +482,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a flat list of cases")]
     fn what_keeps_the_harness_from_measuring_is_said_with_its_remedy() {
         let ms = |ms: u64| ms * 1_000_000;
         let row = health();
@@ -526,6 +528,16 @@ mod tests {
                 "ttft p95 < 1s",
                 Health {
                     waited_ns: Some(ms(49)),
+                    ..row
+                },
+                None,
+            ),
+            // As long in all, and each wait too short to matter: 51 us.
+            (
+                "ttft p95 < 1s",
+                Health {
+                    waited_ns: Some(ms(51)),
+                    turns: Some(1_000),
                     ..row
                 },
                 None,

@@ -29,6 +29,7 @@ pub struct Evidence {
     stalled_ns: u64,
     intervals_ns: u64,
     waited: Share,
+    turns: u64,
     waited_max: Option<f64>,
     throttled: Share,
     /// The largest step of the wall clock in either direction, in ns.
@@ -74,6 +75,7 @@ impl Evidence {
         self.stalled_ns += row.stalled_ns;
         self.intervals_ns += row.interval_ns;
         self.waited.add(row.waited_ns, row.interval_ns);
+        self.turns += row.turns.unwrap_or(0);
         self.throttled.add(row.throttled_ns, row.interval_ns);
         if let Some(drift) = row.drift_ns {
             self.jump_ahead_ns = Some(self.jump_ahead_ns.map_or(drift, |max| max.max(drift)));
@@ -96,8 +98,9 @@ impl Evidence {
         })
     }
 
-    /// What was wrong with the machine, in words; `quantile` is the highest gated one.
-    fn reasons(&self, quantile: f64) -> Vec<String> {
+    /// What was wrong with the machine, in words; `quantile` is the highest gated one, and what is
+    /// late by no more than `lag_allowed_ns` is on time.
+    fn reasons(&self, quantile: f64, lag_allowed_ns: f64) -> Vec<String> {
         let tail = 1.0 - quantile;
         let mut reasons = Vec::new();
         if let Some(cpu) = self.cpu_max.filter(|cpu| *cpu > CPU_MAX) {
@@ -116,13 +119,18 @@ impl Evidence {
                 self.stalled_ns as f64 / 1e6
             ));
         }
-        // A wait in the run queue is short, a few ms of a scheduler's turn, where a stall is long.
-        // Of stamps that fall at random, the share that lies in one is the waits' share of the time:
-        // a quantile is touched once that is all of its tail.
-        if let Some(waited) = self.waited.value().filter(|share| *share > tail) {
+        // A wait in the run queue is short, a few ms of a scheduler's turn at most, where a stall is
+        // long. Of stamps that fall at random, the share that lies in one is the waits' share of the
+        // time: a quantile is touched once that is all of its tail. And by no more than a wait's
+        // length: thousands of waits of some us are what waking up costs, and change no quantile.
+        let each_ns = self.waited.part_ns as f64 / self.turns.max(1) as f64;
+        if let Some(waited) = self.waited.value().filter(|share| *share > tail)
+            && each_ns > lag_allowed_ns
+        {
             reasons.push(format!(
-                "the harness waited {:.1} % of its time for a core; keep other work off the machine, or give it more cores",
-                waited * 100.0
+                "the harness waited {:.1} % of its time for a core, {:.1} ms each time; keep other work off the machine, or give it more cores",
+                waited * 100.0,
+                each_ns / 1e6
             ));
         }
         // Throttling stops the process for a good part of 100 ms: a stall by another name.
@@ -209,7 +217,7 @@ pub fn validity(
             lag_allowed / 1e6
         ));
     }
-    reasons.extend(evidence.reasons(quantile));
+    reasons.extend(evidence.reasons(quantile, lag_allowed));
     let drops_gated = gates.iter().any(|gate| {
         matches!(
             gate.subject,
