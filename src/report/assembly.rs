@@ -81,8 +81,8 @@ struct AgainstTruth {
 }
 
 impl<'a> Assembly<'a> {
-    /// Nothing put in yet. `last_sent` is when the last measured request of an endpoint was sent:
-    /// the window's end where a killed run has left none.
+    /// Nothing put in yet. `last_sent` spans the measured requests of each endpoint: where a killed
+    /// run has left no window, the series begins with it. There are no rates then.
     pub fn new(
         manifest: &'a Manifest,
         gates: &'a [verdict::Gate],
