@@ -5,7 +5,7 @@ use std::io;
 use std::thread::JoinHandle;
 
 use mock_upstream::MockUpstream;
-use mock_upstream::config::{Config, Dialect, Distribution, Output, Timing};
+use mock_upstream::config::{Behaviour, Config, Dialect, Distribution, Output, Timing, Tools};
 use tokio::sync::oneshot;
 
 use crate::scenario::{Offline, OfflineDialect};
@@ -73,28 +73,36 @@ impl Drop for OfflineUpstream {
     }
 }
 
-fn config(behaviour: &Offline, seed: u64) -> Config {
-    Config {
-        seed,
-        dialect: match behaviour.dialect {
+fn config(offline: &Offline, seed: u64) -> Config {
+    let behaviour = Behaviour {
+        dialect: match offline.dialect {
             OfflineDialect::OpenAi => Dialect::OpenAi,
             OfflineDialect::Mistral => Dialect::Mistral,
         },
         timing: Timing {
             ttft_ms: Distribution::LogNormal {
-                median: behaviour.ttft_ms_median,
-                sigma: behaviour.ttft_sigma,
+                median: offline.ttft_ms_median,
+                sigma: offline.ttft_sigma,
             },
             gap_ms: Distribution::LogNormal {
-                median: behaviour.gap_ms_median,
-                sigma: behaviour.gap_sigma,
+                median: offline.gap_ms_median,
+                sigma: offline.gap_sigma,
             },
+            ..Timing::default()
         },
         output: Output {
-            reasoning_share: behaviour.reasoning_share,
-            tool_calls: behaviour.tool_calls,
+            reasoning_share: offline.reasoning_share,
             ..Output::default()
         },
+        tools: Tools {
+            calls: offline.tool_calls,
+            ..Tools::default()
+        },
+        ..Behaviour::default()
+    };
+    Config {
+        seed,
+        behaviour,
         ..Config::default()
     }
 }

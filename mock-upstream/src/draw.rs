@@ -51,9 +51,11 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(timing: &Timing, draws: &Draws<'_>) -> Self {
+    /// For a prompt of which `prefilled` tokens are in no cache.
+    pub(crate) fn new(timing: &Timing, draws: &Draws<'_>, prefilled: u64) -> Self {
         let mut rng = draws.stream("timing");
-        let ttft = Sampler::new(timing.ttft_ms).draw(&mut rng);
+        let prefill_ms = timing.prefill_us_per_token * prefilled as f64 / 1_000.0;
+        let ttft = Sampler::new(timing.ttft_ms).draw(&mut rng) + duration_of(prefill_ms);
         Self {
             ttft,
             gap: Sampler::new(timing.gap_ms),
@@ -107,9 +109,13 @@ impl Sampler {
             Self::LogNormal(distribution) => distribution.sample(rng),
             Self::Gamma(distribution) => distribution.sample(rng),
         };
-        // A day, so that a tail beyond all reason cannot overflow a sum of offsets.
-        Duration::from_secs_f64(ms.clamp(0.0, 86_400_000.0) / 1_000.0)
+        duration_of(ms)
     }
+}
+
+/// Milliseconds as a duration: a day at most, so that a tail beyond all reason cannot overflow a sum of offsets.
+pub(crate) fn duration_of(ms: f64) -> Duration {
+    Duration::from_secs_f64(ms.clamp(0.0, 86_400_000.0) / 1_000.0)
 }
 
 #[cfg(test)]
@@ -117,7 +123,7 @@ mod tests {
     use super::*;
 
     fn events(timing: &Timing, seed: u64, nonce: &str, seq: u64) -> Vec<Duration> {
-        let mut pace = Pace::new(timing, &Draws::new(seed, nonce, seq));
+        let mut pace = Pace::new(timing, &Draws::new(seed, nonce, seq), 0);
         (0..1_000).map(|_| pace.next_event()).collect()
     }
 
@@ -158,8 +164,8 @@ mod tests {
             ),
         ] {
             let timing = Timing {
-                ttft_ms: Distribution::Fixed(40.0),
                 gap_ms,
+                ..Timing::default()
             };
             let times = events(&timing, 0, "n", 0);
             assert_eq!(times[0], Duration::from_millis(40));

@@ -72,10 +72,21 @@ pub struct JournalEntry {
     pub finish: Option<String>,
     /// The planted fault, by its name in the configuration.
     pub fault: Option<String>,
+    /// Which attempt it is at the same request, from 1: the same bytes again, with a nonce in them.
+    pub attempt: u64,
+    /// The profile that answered, if one did.
+    pub profile: Option<String>,
+    /// The answer's id, without the prefix that an API has for it; `None` for errors.
+    pub response_id: Option<String>,
+    /// How long the request waited for a slot.
+    pub queue_ns: u64,
     /// Whether every frame was written and the answer ended as HTTP demands.
     pub completed: bool,
     /// Size of the request's body.
     pub body_bytes: u64,
+    /// The request's body, if the configuration says `journal_bodies`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<serde_json::Value>,
     /// When each frame was planned and written, if the configuration says `journal_frames`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_times: Option<FrameTimes>,
@@ -315,6 +326,11 @@ mod tests {
             reasoning_sha256: None,
             finish: Some("stop".to_owned()),
             fault: None,
+            attempt: 1,
+            profile: None,
+            response_id: Some("r".to_owned()),
+            queue_ns: 0,
+            body: None,
             completed: true,
             body_bytes: 7,
             frame_times: None,

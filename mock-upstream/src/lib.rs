@@ -11,7 +11,7 @@
 //! use mock_upstream::{Config, MockUpstream};
 //!
 //! let mut config = Config::default();
-//! config.output.tokens = 16;
+//! config.behaviour.output.tokens = 16;
 //! let mock = MockUpstream::builder().config(config).start().await?;
 //! println!("POST {}/v1/chat/completions", mock.base_url());
 //! assert!(mock.journal()?.is_empty());
@@ -53,6 +53,7 @@ pub mod cli;
 
 use journal::Journal;
 use player::Player;
+use responder::State;
 use stats::Counters;
 use stubs::{Mount, Stubs};
 
@@ -258,13 +259,15 @@ impl Builder {
         #[cfg(target_os = "linux")]
         player::widen_descriptor_table(&listener);
         let config = Arc::new(self.config);
+        let state = Arc::new(State::default());
         let stubs = if config.direct {
             None
         } else {
-            Some(Stubs::start(Arc::clone(&config), self.mount).await)
+            Some(Stubs::start(Arc::clone(&config), Arc::clone(&state), self.mount).await)
         };
         let player = Arc::new(Player {
             config,
+            state,
             journal: Arc::new(Journal::new().map_err(StartError::Journal)?),
             counters: Counters::new(),
             stubs,

@@ -33,6 +33,13 @@ pub enum Ending {
     Clean,
     /// The connection is closed in the middle of the body (HTTP/2: the stream is reset).
     Cut,
+    /// The connection is reset in the middle of the body (HTTP/2: the stream is).
+    Reset,
+    /// There is no answer at all: the connection is reset, and for a time no other is accepted.
+    Unanswered {
+        /// How long that is.
+        refuse_for: Duration,
+    },
     /// Nothing more is sent until the client hangs up or the upstream shuts down.
     Stall,
 }
@@ -54,28 +61,44 @@ impl Frame {
     }
 }
 
-/// What the journal has to know of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    /// Neither tokens nor a cost.
-    Frame,
-    /// A token event: text, reasoning, the name of a tool call or a piece of its arguments.
-    Tokens,
-    /// The usage with its cost.
-    Cost,
-    /// Token event and cost in one, as in Mistral's chunk of tool calls.
-    TokensAndCost,
+/// What the journal has to know of a frame: what is complete with its last byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Content {
+    /// Token events: text, reasoning, the name of a tool call or a piece of its arguments.
+    pub token_events: u32,
+    /// Whether a cost is recorded in it.
+    pub has_cost: bool,
 }
 
 impl Content {
-    /// Whether this frame is a token event.
-    pub fn has_tokens(self) -> bool {
-        matches!(self, Self::Tokens | Self::TokensAndCost)
-    }
+    /// Neither tokens nor a cost.
+    pub const NOTHING: Self = Self {
+        token_events: 0,
+        has_cost: false,
+    };
+    /// A token event.
+    pub const TOKENS: Self = Self {
+        token_events: 1,
+        has_cost: false,
+    };
+    /// The usage with its cost.
+    pub const COST: Self = Self {
+        token_events: 0,
+        has_cost: true,
+    };
+    /// Token event and cost in one, as in Mistral's chunk of tool calls.
+    pub const TOKENS_AND_COST: Self = Self {
+        token_events: 1,
+        has_cost: true,
+    };
 
-    /// Whether this frame records a cost.
-    pub fn has_cost(self) -> bool {
-        matches!(self, Self::Cost | Self::TokensAndCost)
+    /// What is in two frames that become one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            token_events: self.token_events + other.token_events,
+            has_cost: self.has_cost || other.has_cost,
+        }
     }
 }
 
@@ -142,10 +165,8 @@ impl Frames {
 
     /// How many are token events.
     pub fn token_events(&self) -> usize {
-        self.list
-            .iter()
-            .filter(|frame| frame.content.has_tokens())
-            .count()
+        let counts = self.list.iter().map(|frame| frame.content.token_events);
+        counts.sum::<u32>() as usize
     }
 
     /// Takes the frames apart for playing: no copy is made.
@@ -153,42 +174,33 @@ impl Frames {
         (self.bytes.into(), self.list)
     }
 
-    /// Where the frame at `index` starts, or would start.
-    fn start(&self, index: usize) -> usize {
-        self.list[..index].iter().map(|frame| frame.bytes).sum()
-    }
-
-    /// The index after the frame at which half of the token events are out.
-    fn halfway(&self) -> usize {
-        let wanted = self.token_events().div_ceil(2);
-        let mut seen = 0;
-        self.list
-            .iter()
-            .position(|frame| {
-                seen += usize::from(frame.content.has_tokens());
-                seen >= wanted
+    /// A copy of each frame with its bytes, to be changed.
+    pub(crate) fn pieces(&self) -> Vec<Piece> {
+        self.iter()
+            .map(|(frame, bytes)| Piece {
+                at: frame.at,
+                content: frame.content,
+                bytes: bytes.to_vec(),
             })
-            .map_or(0, |index| index + 1)
+            .collect()
     }
+}
 
-    fn truncate(&mut self, count: usize) {
-        self.bytes.truncate(self.start(count));
-        self.list.truncate(count);
-    }
+/// A frame on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) at: Duration,
+    pub(crate) content: Content,
+    pub(crate) bytes: Vec<u8>,
+}
 
-    /// Puts a frame at `index`, at the time of the one before it.
-    fn insert(&mut self, index: usize, bytes: &[u8]) {
-        let at = index
-            .checked_sub(1)
-            .map_or(Duration::ZERO, |before| self.list[before].at);
-        let start = self.start(index);
-        self.bytes.splice(start..start, bytes.iter().copied());
-        let frame = Frame {
-            at,
-            content: Content::Frame,
-            bytes: bytes.len(),
-        };
-        self.list.insert(index, frame);
+impl FromIterator<Piece> for Frames {
+    fn from_iter<I: IntoIterator<Item = Piece>>(pieces: I) -> Self {
+        let mut frames = Self::new();
+        for piece in pieces {
+            frames.push(piece.at, piece.content, &piece.bytes);
+        }
+        frames
     }
 }
 
@@ -225,154 +237,35 @@ pub struct Truth {
     pub finish: Option<String>,
     /// The fault that was planted.
     pub fault: Option<FaultKind>,
-}
-
-/// An event that no decoder can take: broken JSON, and bytes that are not UTF-8.
-const GARBAGE_EVENT: &[u8] = b"data: {\"broken\": \xff\xfe\n\n";
-
-impl Script {
-    /// Breaks a stream as `kind` says. `error_event` is the API's error as an event of the stream.
-    pub(crate) fn break_stream(&mut self, kind: FaultKind, error_event: &str) {
-        let halfway = self.frames.halfway();
-        match kind {
-            FaultKind::NoTerminator => self.frames.truncate(self.frames.len().saturating_sub(1)),
-            FaultKind::ErrorInStream => {
-                self.frames.truncate(halfway);
-                self.frames.insert(halfway, error_event.as_bytes());
-            }
-            FaultKind::Cut => {
-                self.frames.truncate(halfway);
-                self.ending = Ending::Cut;
-            }
-            FaultKind::Garbage => self.frames.insert(halfway, GARBAGE_EVENT),
-            FaultKind::Stall => {
-                self.frames.truncate(halfway);
-                self.ending = Ending::Stall;
-            }
-            FaultKind::Status | FaultKind::Html200 | FaultKind::ErrorIn200 => {
-                unreachable!("these replace the answer")
-            }
-        }
-    }
-
-    /// Breaks a whole body as `kind` says; false if there is no such way.
-    pub(crate) fn break_whole(&mut self, kind: FaultKind) -> bool {
-        let (ending, keeps_rest) = match kind {
-            FaultKind::Cut => (Ending::Cut, false),
-            FaultKind::Stall => (Ending::Stall, false),
-            FaultKind::Garbage => (Ending::Clean, true),
-            _ => return false,
-        };
-        let Some(frame) = self.frames.list.first().copied() else {
-            return false;
-        };
-        let body = std::mem::take(&mut self.frames).bytes;
-        let (first, second) = body.split_at(body.len() / 2);
-        let mut broken = first.to_vec();
-        if keeps_rest {
-            broken.extend_from_slice(GARBAGE_EVENT);
-            broken.extend_from_slice(second);
-            self.headers
-                .insert(http::header::CONTENT_LENGTH, broken.len().into());
-        }
-        self.frames.push(frame.at, frame.content, &broken);
-        self.ending = ending;
-        true
-    }
+    /// Which attempt at the same request it is, from 1.
+    pub attempt: u64,
+    /// The profile that answered.
+    pub profile: Option<String>,
+    /// The answer's id, without the prefix that an API has for it; `None` for errors.
+    pub response_id: Option<String>,
+    /// How long the request waited for a slot.
+    pub queue: Duration,
+    /// The request's body, if the journal wants it.
+    pub body: Option<serde_json::Value>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn frames() -> Frames {
+    #[test]
+    fn frames_keep_their_bytes_order_and_contents() {
         let mut frames = Frames::new();
-        let ms = Duration::from_millis;
-        frames.push(ms(1), Content::Frame, b"head;");
-        for i in 0..4 {
-            frames.push(ms(2 + i), Content::Tokens, format!("t{i};").as_bytes());
-        }
-        frames.push(ms(5), Content::Frame, b"end;");
-        frames
-    }
-
-    fn script() -> Script {
-        Script {
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            frames: frames(),
-            ending: Ending::Clean,
-            truth: None,
-        }
-    }
-
-    fn texts(frames: &Frames) -> Vec<String> {
-        frames
-            .iter()
-            .map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned())
-            .collect()
-    }
-
-    fn broken(kind: FaultKind) -> (Vec<String>, Ending) {
-        let mut script = script();
-        script.break_stream(kind, "error;");
-        (texts(&script.frames), script.ending)
-    }
-
-    #[test]
-    fn frames_keep_their_bytes_and_order() {
-        let frames = frames();
-        assert_eq!(
-            texts(&frames),
-            ["head;", "t0;", "t1;", "t2;", "t3;", "end;"]
+        frames.push(Duration::ZERO, Content::NOTHING, b"head;");
+        frames.push(
+            Duration::ZERO,
+            Content::TOKENS.and(Content::TOKENS_AND_COST),
+            b"t0;t1;",
         );
-        assert_eq!(frames.token_events(), 4);
-        assert_eq!(frames.bytes(), b"head;t0;t1;t2;t3;end;");
-    }
-
-    #[test]
-    fn streams_break_halfway() {
-        let half = ["head;", "t0;", "t1;"].map(String::from).to_vec();
-        assert_eq!(broken(FaultKind::Cut), (half.clone(), Ending::Cut));
-        assert_eq!(broken(FaultKind::Stall), (half.clone(), Ending::Stall));
-        let mut with_error = half;
-        with_error.push("error;".to_owned());
-        assert_eq!(
-            broken(FaultKind::ErrorInStream),
-            (with_error, Ending::Clean)
-        );
-    }
-
-    #[test]
-    fn garbage_stands_between_whole_frames() {
-        let (texts, ending) = broken(FaultKind::Garbage);
-        assert_eq!(ending, Ending::Clean);
-        assert_eq!(texts.len(), 7);
-        assert!(texts[3].starts_with("data: {\"broken\""));
-        assert_eq!(
-            (texts[2].as_str(), texts[4].as_str(), texts[6].as_str()),
-            ("t1;", "t2;", "end;")
-        );
-    }
-
-    #[test]
-    fn a_missing_terminator_is_the_last_frame_alone() {
-        let (texts, ending) = broken(FaultKind::NoTerminator);
-        assert_eq!(ending, Ending::Clean);
-        assert_eq!(texts, ["head;", "t0;", "t1;", "t2;", "t3;"]);
-    }
-
-    #[test]
-    fn whole_bodies_keep_their_announced_length_when_cut() {
-        let mut script = script();
-        script.frames = Frames::new();
-        script
-            .frames
-            .push(Duration::ZERO, Content::Cost, b"0123456789");
-        assert!(!script.break_whole(FaultKind::NoTerminator));
-        assert!(script.break_whole(FaultKind::Cut));
-        assert_eq!(script.frames.bytes(), b"01234");
-        assert_eq!(script.ending, Ending::Cut);
-        assert!(!script.headers.contains_key(http::header::CONTENT_LENGTH));
+        frames.push_pieces(Duration::ZERO, Content::NOTHING, &["en", "d;"]);
+        assert_eq!((frames.len(), frames.token_events()), (3, 2));
+        assert_eq!(frames.bytes(), b"head;t0;t1;end;");
+        assert_eq!(frames.pieces()[1].bytes, b"t0;t1;");
+        assert_eq!(frames.pieces().into_iter().collect::<Frames>(), frames);
     }
 }

@@ -27,7 +27,7 @@ use wiremock::{Mock, MockServer, Respond, ResponseTemplate};
 
 use crate::config::Config;
 use crate::player::BODY_BYTES_MAX;
-use crate::responder::{self, Received};
+use crate::responder::{self, Arrival, Received, State};
 use crate::script::Script;
 use crate::stats::Counters;
 
@@ -63,6 +63,7 @@ pub(crate) struct NoDecision(String);
 /// The current wiremock server and the one that follows it.
 pub(crate) struct Stubs {
     config: Arc<Config>,
+    state: Arc<State>,
     mount: Option<Arc<Mount>>,
     slots: Arc<Slots>,
     permits: Semaphore,
@@ -83,9 +84,14 @@ struct Server {
 }
 
 impl Stubs {
-    pub(crate) async fn start(config: Arc<Config>, mount: Option<Arc<Mount>>) -> Self {
+    pub(crate) async fn start(
+        config: Arc<Config>,
+        state: Arc<State>,
+        mount: Option<Arc<Mount>>,
+    ) -> Self {
         let slots = Arc::new(Slots::default());
-        let current = Server::start(Arc::clone(&config), Arc::clone(&slots)).await;
+        let (config_, state_) = (Arc::clone(&config), Arc::clone(&state));
+        let current = Server::start(config_, state_, Arc::clone(&slots)).await;
         current.mount(mount.as_deref()).await;
         let stubs = Self {
             turn: tokio::sync::Mutex::new(Turn {
@@ -94,6 +100,7 @@ impl Stubs {
                 next: None,
             }),
             config,
+            state,
             mount,
             slots,
             permits: Semaphore::new(CONCURRENT_MAX),
@@ -107,13 +114,12 @@ impl Stubs {
         &self,
         parts: &Parts,
         body: Bytes,
-        seq: u64,
-        unix_us: u64,
+        arrival: Arrival,
         counters: &Counters,
     ) -> Result<Decision, NoDecision> {
         let _permit = self.permits.acquire().await.map_err(no_decision)?;
         let server = self.server(counters).await;
-        let slot = Slot::open(&self.slots, seq, unix_us);
+        let slot = Slot::open(&self.slots, arrival);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = server.uri(parts)?;
@@ -121,7 +127,7 @@ impl Stubs {
         strip_connection_headers(request.headers_mut());
         request
             .headers_mut()
-            .insert(REQUEST_HEADER, HeaderValue::from(seq));
+            .insert(REQUEST_HEADER, HeaderValue::from(arrival.seq));
         let response = server.client.request(request).await.map_err(no_decision)?;
         let (mut parts, body) = response.into_parts();
         if parts.headers.contains_key(SCRIPT_HEADER) {
@@ -150,7 +156,7 @@ impl Stubs {
             };
             let fresh = match prepared {
                 Some(server) => server,
-                None => Server::start(Arc::clone(&self.config), Arc::clone(&self.slots)).await,
+                None => self.start_server().await,
             };
             fresh.mount(self.mount.as_deref()).await;
             turn.current = Arc::new(fresh);
@@ -162,15 +168,15 @@ impl Stubs {
         Arc::clone(&turn.current)
     }
 
+    fn start_server(&self) -> impl Future<Output = Server> + use<> {
+        let (config, state) = (Arc::clone(&self.config), Arc::clone(&self.state));
+        Server::start(config, state, Arc::clone(&self.slots))
+    }
+
     /// Starts the next server. The author's stubs are mounted when its turn comes: their expectations are checked
     /// when a server is dropped, and one whose turn never came could not meet them.
     fn prepare_next(&self) -> Option<JoinHandle<Server>> {
-        (self.config.rotate_after > 0).then(|| {
-            tokio::spawn(Server::start(
-                Arc::clone(&self.config),
-                Arc::clone(&self.slots),
-            ))
-        })
+        (self.config.rotate_after > 0).then(|| tokio::spawn(self.start_server()))
     }
 
     /// Drops the current server, which panics here if an expectation of the author's stubs is not met.
@@ -192,13 +198,17 @@ impl fmt::Debug for Stubs {
 }
 
 impl Server {
-    async fn start(config: Arc<Config>, slots: Arc<Slots>) -> Self {
+    async fn start(config: Arc<Config>, state: Arc<State>, slots: Arc<Slots>) -> Self {
         let wiremock = MockServer::builder()
             .disable_request_recording()
             .start()
             .await;
         let catch_all = Mock::given(any())
-            .respond_with(ScriptWriter { config, slots })
+            .respond_with(ScriptWriter {
+                config,
+                state,
+                slots,
+            })
             .with_priority(u8::MAX);
         wiremock.register(catch_all).await;
         let mut connector = HttpConnector::new();
@@ -260,6 +270,7 @@ fn no_decision(reason: impl fmt::Display) -> NoDecision {
 /// The catch-all's answer: a script, left in the request's slot.
 struct ScriptWriter {
     config: Arc<Config>,
+    state: Arc<State>,
     slots: Arc<Slots>,
 }
 
@@ -270,8 +281,8 @@ impl Respond for ScriptWriter {
             .get(REQUEST_HEADER)
             .and_then(|value| value.to_str().ok())
             .and_then(|text| text.parse().ok());
-        let waiting = seq.and_then(|seq| Some((seq, self.slots.unix_us(seq)?)));
-        let Some((seq, unix_us)) = waiting else {
+        let waiting = seq.and_then(|seq| self.slots.arrival(seq));
+        let Some(arrival) = waiting else {
             return ResponseTemplate::new(500);
         };
         let received = Received {
@@ -279,12 +290,11 @@ impl Respond for ScriptWriter {
             path: request.url.path(),
             headers: &request.headers,
             body: &request.body,
-            seq,
-            unix_us,
+            arrival,
         };
-        self.slots
-            .put(seq, responder::respond(&received, &self.config));
-        ResponseTemplate::new(200).insert_header(SCRIPT_HEADER, HeaderValue::from(seq))
+        let script = responder::respond(&received, &self.config, &self.state);
+        self.slots.put(arrival.seq, script);
+        ResponseTemplate::new(200).insert_header(SCRIPT_HEADER, HeaderValue::from(arrival.seq))
     }
 }
 
@@ -296,7 +306,7 @@ struct Slots {
 
 #[derive(Debug)]
 struct Waiting {
-    unix_us: u64,
+    arrival: Arrival,
     script: Option<Box<Script>>,
 }
 
@@ -305,8 +315,8 @@ impl Slots {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unix_us(&self, seq: u64) -> Option<u64> {
-        self.lock().get(&seq).map(|waiting| waiting.unix_us)
+    fn arrival(&self, seq: u64) -> Option<Arrival> {
+        self.lock().get(&seq).map(|waiting| waiting.arrival)
     }
 
     fn put(&self, seq: u64, script: Script) {
@@ -324,11 +334,12 @@ struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    fn open(slots: &'a Slots, seq: u64, unix_us: u64) -> Self {
+    fn open(slots: &'a Slots, arrival: Arrival) -> Self {
         let waiting = Waiting {
-            unix_us,
+            arrival,
             script: None,
         };
+        let seq = arrival.seq;
         slots.lock().insert(seq, waiting);
         Self { slots, seq }
     }

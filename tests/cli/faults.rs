@@ -145,7 +145,7 @@ fn silence_after_the_first_tokens() {
 #[test]
 fn silence_before_the_first_token() {
     let mut config = quick();
-    config.timing.ttft_ms = mock_upstream::config::Distribution::Fixed(600_000.0);
+    config.behaviour.timing.ttft_ms = mock_upstream::config::Distribution::Fixed(600_000.0);
     let upstream = Upstream::start(config);
     every_request_fails(
         &upstream.origin,
@@ -157,7 +157,7 @@ fn silence_before_the_first_token() {
 #[test]
 fn a_stream_that_takes_too_long() {
     let mut config = quick();
-    config.timing.gap_ms = mock_upstream::config::Distribution::Fixed(60_000.0);
+    config.behaviour.timing.gap_ms = mock_upstream::config::Distribution::Fixed(60_000.0);
     let upstream = Upstream::start(config);
     every_request_fails(
         &upstream.origin,
@@ -199,7 +199,7 @@ fn a_redirect_is_not_followed() {
 fn a_share_of_failures_fails_the_gate_and_keeps_the_rest() {
     let sandbox = Sandbox::new();
     let mut config = failing(FaultKind::Status, 503);
-    config.fault.as_mut().expect("a fault").share = 0.5;
+    config.behaviour.faults[0].when.share = 0.5;
     let upstream = Upstream::start(config);
     sandbox
         .program([
@@ -275,7 +275,7 @@ fn one_endpoint_that_is_down_does_not_hide_the_other() {
 fn each_retry_is_a_row_of_one_request() {
     let mut config = failing(FaultKind::Status, 503);
     // A quarter of the attempts fails, so nearly all requests succeed within four.
-    config.fault.as_mut().expect("planted").share = 0.25;
+    config.behaviour.faults[0].when.share = 0.25;
     let upstream = Upstream::start(config);
     let sandbox = Sandbox::new();
     sandbox.weighbridge([

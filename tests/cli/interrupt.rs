@@ -68,7 +68,7 @@ fn the_second_signal_cuts_them() {
     let sandbox = Sandbox::new();
     let mut config = quick();
     // An answer takes minutes, the preflight's few tokens a moment.
-    config.timing.gap_ms = Distribution::Fixed(50.0);
+    config.behaviour.timing.gap_ms = Distribution::Fixed(50.0);
     let upstream = Upstream::start(config);
     let running = load(&sandbox, &upstream, 4096);
     running.wait_until("two requests in flight", || {

@@ -143,7 +143,7 @@ fn a_price_that_is_off_by_a_millionth_of_a_dollar_fails_the_gate() {
 fn nothing_recorded_is_no_verdict_and_not_a_matching_bill() {
     let sandbox = Sandbox::new();
     let mut config = quick();
-    config.cost.surfaces.clear();
+    config.behaviour.cost.surfaces.clear();
     let upstream = Upstream::start(config);
     sandbox
         .program([

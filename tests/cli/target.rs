@@ -14,21 +14,19 @@ use tokio::runtime::Runtime;
 /// An upstream whose answers begin at once and have a token a millisecond.
 pub fn quick() -> Config {
     let mut config = Config::default();
-    config.timing.ttft_ms = Distribution::Fixed(1.0);
-    config.timing.gap_ms = Distribution::Fixed(1.0);
+    config.behaviour.timing.ttft_ms = Distribution::Fixed(1.0);
+    config.behaviour.timing.gap_ms = Distribution::Fixed(1.0);
     config
 }
 
 /// The same, failing every time.
 pub fn failing(kind: FaultKind, status: u16) -> Config {
-    Config {
-        fault: Some(Fault {
-            kind,
-            share: 1.0,
-            status,
-        }),
-        ..quick()
-    }
+    let mut config = quick();
+    config.behaviour.faults = vec![Fault {
+        status,
+        ..Fault::new(kind)
+    }];
+    config
 }
 
 /// `mock_upstream` on a free loopback port, with a thread of its own.

@@ -219,7 +219,9 @@ impl Stage {
         {
             return Ok(Progress::Due(due));
         }
-        if act.cue == Cue::Playing && act.performance.ending() == Ending::Cut {
+        if act.cue == Cue::Playing
+            && !matches!(act.performance.ending(), Ending::Clean | Ending::Stall)
+        {
             act.cue = Cue::Cutting;
             act.wake();
         }

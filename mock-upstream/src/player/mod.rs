@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::journal::{Journal, Lines};
-use crate::responder;
+use crate::responder::{self, Arrival, State};
 use crate::script::{Content, Ending, Frames, Script};
 use crate::stats::{Counters, Stats};
 use crate::stubs::{Decision, Stubs};
@@ -59,6 +59,7 @@ const HTTP2_STREAMS_MAX: u32 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Player {
     pub(crate) config: Arc<Config>,
+    pub(crate) state: Arc<State>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) counters: Counters,
     /// `None` where scripts are decided directly.
@@ -179,6 +180,7 @@ impl Player {
     }
 
     pub(crate) fn reset(&self) -> io::Result<()> {
+        self.state.clear();
         self.counters.clear();
         self.journal.clear()
     }
@@ -193,10 +195,14 @@ impl Player {
         request: Request<Incoming>,
         line: &Arc<Line>,
     ) -> Response<Answer> {
+        let at = Instant::now();
         let receipt = Receipt {
-            at: Instant::now(),
-            unix_us: unix_us(),
-            seq: self.next_seq.fetch_add(1, Ordering::Relaxed),
+            at,
+            arrival: Arrival {
+                seq: self.next_seq.fetch_add(1, Ordering::Relaxed),
+                unix_us: unix_us(),
+                at: at.saturating_duration_since(self.started),
+            },
             presence: Presence::enter(&self),
         };
         let (parts, body) = request.into_parts();
@@ -206,7 +212,7 @@ impl Player {
                 let received = receipt.received(&parts, &[]);
                 responder::refuse_as(
                     &received,
-                    &self.config,
+                    &self.config.behaviour,
                     StatusCode::PAYLOAD_TOO_LARGE,
                     &format!("the body is larger than {BODY_BYTES_MAX} bytes"),
                 )
@@ -215,7 +221,12 @@ impl Player {
                 // The client is gone, most likely; the answer is for one that is not.
                 let received = receipt.received(&parts, &[]);
                 let reason = format!("the body could not be read: {error}");
-                responder::refuse_as(&received, &self.config, StatusCode::BAD_REQUEST, &reason)
+                responder::refuse_as(
+                    &received,
+                    &self.config.behaviour,
+                    StatusCode::BAD_REQUEST,
+                    &reason,
+                )
             }
         };
         let Script {
@@ -247,16 +258,10 @@ impl Player {
     async fn decide(&self, parts: &Parts, body: Bytes, receipt: &Receipt) -> Script {
         let received = receipt.received(parts, &body);
         let Some(stubs) = &self.stubs else {
-            return responder::respond(&received, &self.config);
+            return responder::respond(&received, &self.config, &self.state);
         };
         let decided = stubs
-            .decide(
-                parts,
-                body.clone(),
-                receipt.seq,
-                receipt.unix_us,
-                &self.counters,
-            )
+            .decide(parts, body.clone(), receipt.arrival, &self.counters)
             .await;
         match decided {
             Ok(Decision::Script(script)) => *script,
@@ -266,7 +271,7 @@ impl Player {
                 body,
             }) => {
                 let mut frames = Frames::new();
-                frames.push(Duration::ZERO, Content::Frame, &body);
+                frames.push(Duration::ZERO, Content::NOTHING, &body);
                 let mut script = Script {
                     status,
                     headers,
@@ -281,7 +286,7 @@ impl Player {
             }
             Err(error) => responder::refuse_as(
                 &received,
-                &self.config,
+                &self.config.behaviour,
                 StatusCode::INTERNAL_SERVER_ERROR,
                 &error.to_string(),
             ),

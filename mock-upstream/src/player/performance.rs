@@ -18,14 +18,13 @@ use precise_timer::Sleep;
 
 use super::Player;
 use crate::journal::{FrameTimes, JournalEntry};
-use crate::responder::Received;
+use crate::responder::{Arrival, Received};
 use crate::script::{Ending, Frame as ScriptFrame, Truth};
 
 /// One request's arrival.
 pub(super) struct Receipt {
     pub(super) at: Instant,
-    pub(super) unix_us: u64,
-    pub(super) seq: u64,
+    pub(super) arrival: Arrival,
     pub(super) presence: Presence,
 }
 
@@ -36,8 +35,7 @@ impl Receipt {
             path: parts.uri.path(),
             headers: &parts.headers,
             body,
-            seq: self.seq,
-            unix_us: self.unix_us,
+            arrival: self.arrival,
         }
     }
 }
@@ -110,7 +108,7 @@ impl Performance {
 
     /// The request's place in the order of receipt.
     pub(super) fn seq(&self) -> u64 {
-        self.receipt.seq
+        self.receipt.arrival.seq
     }
 
     pub(super) fn ending(&self) -> Ending {
@@ -145,11 +143,11 @@ impl Performance {
         self.next += 1;
         self.first_write.get_or_insert(now);
         self.last_write = Some(now);
-        if frame.content.has_tokens() {
+        if frame.content.token_events > 0 {
             self.first_token_write.get_or_insert(now);
-            self.token_events += 1;
+            self.token_events += u64::from(frame.content.token_events);
         }
-        self.cost_written |= frame.content.has_cost();
+        self.cost_written |= frame.content.has_cost;
         let since_receipt = now.saturating_duration_since(self.receipt.at);
         let late = nanoseconds(since_receipt.saturating_sub(frame.at));
         self.lateness_ns_max = self.lateness_ns_max.max(late);
@@ -196,7 +194,7 @@ impl Performance {
             written_ns,
         });
         let entry = JournalEntry {
-            seq: self.receipt.seq,
+            seq: self.receipt.arrival.seq,
             nonce: truth.nonce,
             trace_id: truth.trace_id,
             endpoint: truth.endpoint,
@@ -204,7 +202,7 @@ impl Performance {
             model: truth.model,
             stream: truth.stream,
             status: self.status.as_u16(),
-            received_unix_us: self.receipt.unix_us,
+            received_unix_us: self.receipt.arrival.unix_us,
             received_ns: since_start(self.receipt.at),
             first_write_ns: self.first_write.map(since_start),
             first_token_write_ns: self.first_token_write.map(since_start),
@@ -221,6 +219,11 @@ impl Performance {
             reasoning_sha256: truth.reasoning_sha256,
             finish: truth.finish,
             fault: truth.fault.map(|fault| fault.name().to_owned()),
+            attempt: truth.attempt,
+            profile: truth.profile,
+            response_id: truth.response_id,
+            queue_ns: nanoseconds(truth.queue),
+            body: truth.body,
             completed,
             body_bytes: truth.body_bytes,
             frame_times,
@@ -279,8 +282,10 @@ impl Body for PacedBody {
             return match body.performance.ending {
                 Ending::Clean => Poll::Ready(None),
                 Ending::Stall => Poll::Pending,
-                Ending::Cut if body.flushed => Poll::Ready(Some(Err(cut()))),
-                Ending::Cut => {
+                Ending::Cut | Ending::Reset | Ending::Unanswered { .. } if body.flushed => {
+                    Poll::Ready(Some(Err(cut())))
+                }
+                Ending::Cut | Ending::Reset | Ending::Unanswered { .. } => {
                     // An error drops what hyper still buffers; pending makes it flush first.
                     body.flushed = true;
                     context.waker().wake_by_ref();

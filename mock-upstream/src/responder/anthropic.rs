@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Ask, Choice, Refusal, Reply, Step, Tool, finish_name, nonce_in, quoted};
-use super::{read_limit, read_messages, read_model};
+use super::ask::{Ask, Choice, Tool, read_limit, read_messages, read_model};
+use super::identity::nonce_in;
+use super::refusal::Refusal;
+use super::reply::{Reply, Step, finish_name, quoted};
 use crate::journal::Endpoint;
 use crate::script::{Content, Frames};
 use crate::tokens;
@@ -189,7 +191,7 @@ pub(super) fn stream(ask: &Ask, reply: &Reply) -> Frames {
     };
     events.push(
         reply.opening,
-        Content::Frame,
+        Content::NOTHING,
         "message_start",
         &format!(
             ",\"message\":{{\"id\":\"msg_{}\",\"type\":\"message\",\"role\":\"assistant\",\"model\":{},\"content\":[],\
@@ -209,7 +211,7 @@ pub(super) fn stream(ask: &Ask, reply: &Reply) -> Frames {
                 }
                 events.delta(
                     at,
-                    Content::Tokens,
+                    Content::TOKENS,
                     &format!("\"type\":\"thinking_delta\",\"thinking\":{}", quoted(text)),
                 );
             }
@@ -218,7 +220,7 @@ pub(super) fn stream(ask: &Ask, reply: &Reply) -> Frames {
                     events.start(at, reply, Block::Text);
                 }
                 let delta = format!("\"type\":\"text_delta\",\"text\":{}", quoted(text));
-                events.delta(at, Content::Tokens, &delta);
+                events.delta(at, Content::TOKENS, &delta);
             }
             Step::Announce(index) => events.start(at, reply, Block::ToolUse(*index)),
             Step::Arguments(_, fragment) => {
@@ -226,7 +228,7 @@ pub(super) fn stream(ask: &Ask, reply: &Reply) -> Frames {
                     "\"type\":\"input_json_delta\",\"partial_json\":{}",
                     quoted(fragment)
                 );
-                events.delta(at, Content::Tokens, &delta);
+                events.delta(at, Content::TOKENS, &delta);
             }
             Step::Transition(..) | Step::WholeCalls => unreachable!("only Mistral has these steps"),
         }
@@ -243,7 +245,7 @@ pub(super) fn stream(ask: &Ask, reply: &Reply) -> Frames {
             usage(reply, reply.usage.output, &reply.cost_member()),
         ),
     );
-    events.push(end, Content::Frame, "message_stop", "");
+    events.push(end, Content::NOTHING, "message_stop", "");
     events.frames
 }
 
@@ -282,14 +284,14 @@ impl Events {
         self.stop(at, reply);
         let (content, members) = match block {
             Block::Thinking => (
-                Content::Frame,
+                Content::NOTHING,
                 r#""type":"thinking","thinking":"","signature":"""#.to_owned(),
             ),
-            Block::Text => (Content::Frame, r#""type":"text","text":"""#.to_owned()),
+            Block::Text => (Content::NOTHING, r#""type":"text","text":"""#.to_owned()),
             Block::ToolUse(index) => {
                 let call = &reply.calls[index];
                 (
-                    Content::Tokens,
+                    Content::TOKENS,
                     format!(
                         "\"type\":\"tool_use\",\"id\":\"{}\",\"name\":{},\"input\":{{}}",
                         call.id,
@@ -308,12 +310,12 @@ impl Events {
         self.blocks += 1;
         self.open = Some(block);
         if index == 0 {
-            self.push(at, Content::Frame, "ping", "");
+            self.push(at, Content::NOTHING, "ping", "");
         }
         if matches!(block, Block::ToolUse(_)) {
             self.delta(
                 at,
-                Content::Frame,
+                Content::NOTHING,
                 r#""type":"input_json_delta","partial_json":"""#,
             );
         }
@@ -339,12 +341,12 @@ impl Events {
                 "\"type\":\"signature_delta\",\"signature\":{}",
                 quoted(&signature(reply))
             );
-            self.delta(at, Content::Frame, &delta);
+            self.delta(at, Content::NOTHING, &delta);
         }
         let index = self.blocks - 1;
         self.push(
             at,
-            Content::Frame,
+            Content::NOTHING,
             "content_block_stop",
             &format!(",\"index\":{index}"),
         );

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Ask, Call, Choice, Refusal, Reply, Step, Tool, finish_name, nonce_in, quoted};
-use super::{read_limit, read_messages, read_model};
-use crate::config::{Config, Dialect, UsageInStream};
+use super::ask::{Ask, Choice, Tool, read_limit, read_messages, read_model};
+use super::identity::nonce_in;
+use super::refusal::Refusal;
+use super::reply::{Call, Reply, Step, finish_name, quoted};
+use crate::config::{Behaviour, Dialect, UsageInStream};
 use crate::journal::Endpoint;
 use crate::script::{Content, Frames};
 use crate::tokens;
@@ -118,7 +120,7 @@ pub(super) fn error_body(refusal: &Refusal, dialect: Dialect) -> String {
         .code
         .or((status == 429).then_some("rate_limit_exceeded"));
     let body = match dialect {
-        Dialect::OpenAi => json!({
+        Dialect::OpenAi | Dialect::Vllm | Dialect::OpenRouter => json!({
             "error": {"message": refusal.message, "type": kind, "param": null, "code": code},
         }),
         Dialect::Mistral => json!({
@@ -175,9 +177,10 @@ fn content_or_null(reply: &Reply, text: &str) -> String {
 }
 
 /// The frames of a stream.
-pub(super) fn stream(ask: &Ask, reply: &Reply, config: &Config) -> Frames {
-    let dialect = config.dialect;
-    let shows_usage = ask.include_usage || config.output.usage_in_stream == UsageInStream::Always;
+pub(super) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behaviour) -> Frames {
+    let dialect = behaviour.dialect;
+    let shows_usage =
+        ask.include_usage || behaviour.output.usage_in_stream == UsageInStream::Always;
     // OpenAI's chunks all have the member once the request asks for it.
     let no_usage = if ask.include_usage && dialect == Dialect::OpenAi {
         ",\"usage\":null"
@@ -196,7 +199,7 @@ pub(super) fn stream(ask: &Ask, reply: &Reply, config: &Config) -> Frames {
     };
     chunks.delta(
         reply.opening,
-        Content::Frame,
+        Content::NOTHING,
         r#"{"role":"assistant","content":""}"#,
     );
     let finish = finish_name(Endpoint::OpenAi, reply.finish);
@@ -232,15 +235,15 @@ pub(super) fn stream(ask: &Ask, reply: &Reply, config: &Config) -> Frames {
                 let calls = join(reply.calls.iter().map(whole_call));
                 let delta = format!("{{\"content\":\"\",\"tool_calls\":[{calls}]}}");
                 let content = match reply.usage_content() {
-                    Content::Cost => Content::TokensAndCost,
-                    _ => Content::Tokens,
+                    Content::COST => Content::TOKENS_AND_COST,
+                    _ => Content::TOKENS,
                 };
                 chunks.finish(*at, content, &delta, finish, Some(&usage(reply, dialect)));
                 finished = true;
                 continue;
             }
         };
-        chunks.delta(*at, Content::Tokens, &delta);
+        chunks.delta(*at, Content::TOKENS, &delta);
     }
     let end = reply.end();
     match dialect {
@@ -255,8 +258,8 @@ pub(super) fn stream(ask: &Ask, reply: &Reply, config: &Config) -> Frames {
                 Some(&usage),
             );
         }
-        Dialect::OpenAi => {
-            chunks.finish(end, Content::Frame, "{}", finish, None);
+        Dialect::OpenAi | Dialect::Vllm | Dialect::OpenRouter => {
+            chunks.finish(end, Content::NOTHING, "{}", finish, None);
             if shows_usage {
                 let chunk = format!(
                     "{}],\"usage\":{}}}\n\n",
@@ -269,7 +272,9 @@ pub(super) fn stream(ask: &Ask, reply: &Reply, config: &Config) -> Frames {
             }
         }
     }
-    chunks.frames.push(end, Content::Frame, b"data: [DONE]\n\n");
+    chunks
+        .frames
+        .push(end, Content::NOTHING, b"data: [DONE]\n\n");
     chunks.frames
 }
 
@@ -344,7 +349,7 @@ fn join(items: impl Iterator<Item = String>) -> String {
 fn usage(reply: &Reply, dialect: Dialect) -> String {
     let usage = reply.usage;
     let details = match dialect {
-        Dialect::OpenAi => format!(
+        Dialect::OpenAi | Dialect::Vllm | Dialect::OpenRouter => format!(
             ",\"prompt_tokens_details\":{{\"cached_tokens\":{}}},\"completion_tokens_details\":{{\"reasoning_tokens\":{}}}",
             usage.cache_read, usage.reasoning,
         ),

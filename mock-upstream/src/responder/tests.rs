@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::identity::nonce_in;
+use rust_decimal::Decimal;
+use sha2::{Digest, Sha256};
+
 use super::*;
-use crate::config::{Distribution, Fault, UsageInStream};
+use crate::config::{Dialect, Distribution, Fault, FaultKind, UsageInStream};
+use crate::journal::Usage;
+use crate::script::{Content, Truth};
 
 const NONCE: &str = "0123456789abcdef0123456789abcdef";
 const MODEL: &str = "magistral-small-latest";
@@ -11,16 +17,15 @@ const MODEL: &str = "magistral-small-latest";
 /// 40 ms to the first token event, 10 ms between two.
 fn config() -> Config {
     let mut config = Config::default();
-    config.timing.ttft_ms = Distribution::Fixed(40.0);
-    config.timing.gap_ms = Distribution::Fixed(10.0);
+    config.behaviour.timing.ttft_ms = Distribution::Fixed(40.0);
+    config.behaviour.timing.gap_ms = Distribution::Fixed(10.0);
     config
 }
 
 fn mistral() -> Config {
-    Config {
-        dialect: Dialect::Mistral,
-        ..config()
-    }
+    let mut config = config();
+    config.behaviour.dialect = Dialect::Mistral;
+    config
 }
 
 fn ask(path: &str, body: &Value, config: &Config) -> Script {
@@ -33,10 +38,13 @@ fn ask_with(path: &str, body: &[u8], headers: &HeaderMap, config: &Config) -> Sc
         path,
         headers,
         body,
-        seq: 7,
-        unix_us: 1_700_000_000_000_000,
+        arrival: Arrival {
+            seq: 7,
+            unix_us: 1_700_000_000_000_000,
+            at: Duration::ZERO,
+        },
     };
-    respond(&received, config)
+    respond(&received, config, &State::default())
 }
 
 /// A request for both endpoints, with `more` on top.
@@ -148,7 +156,7 @@ fn openai_stream_has_role_tokens_finish_usage_and_terminator() {
             chunks[i + 1].2["choices"][0]["delta"],
             json!({"content": format!("01234567.{i} ")})
         );
-        assert_eq!(chunks[i + 1].1, Content::Tokens);
+        assert_eq!(chunks[i + 1].1, Content::TOKENS);
         assert!(chunks[i + 1].2["usage"].is_null());
     }
     assert_eq!(
@@ -156,7 +164,7 @@ fn openai_stream_has_role_tokens_finish_usage_and_terminator() {
         json!([{"index": 0, "delta": {}, "finish_reason": "length"}])
     );
     assert_eq!(chunks[5].2["choices"], json!([]));
-    assert_eq!(chunks[5].1, Content::Cost);
+    assert_eq!(chunks[5].1, Content::COST);
     // 6 tokens for the nonce, 1 for the word, 4 for the message; 0.50 and 1.50 for a million.
     assert_eq!(
         chunks[5].2["usage"],
@@ -190,10 +198,10 @@ fn openai_stream_says_usage_only_when_asked_or_always() {
         unasked
             .frames
             .iter()
-            .all(|(frame, _)| !frame.content.has_cost())
+            .all(|(frame, _)| !frame.content.has_cost)
     );
     let mut always = config();
-    always.output.usage_in_stream = UsageInStream::Always;
+    always.behaviour.output.usage_in_stream = UsageInStream::Always;
     let chunks = chunks(&ask(CHAT_COMPLETIONS, &body, &always));
     assert_eq!(chunks[chunks.len() - 2].2["usage"]["completion_tokens"], 3);
 }
@@ -201,7 +209,7 @@ fn openai_stream_says_usage_only_when_asked_or_always() {
 #[test]
 fn openai_stream_reasons_before_it_answers() {
     let mut config = config();
-    config.output.reasoning_share = 0.5;
+    config.behaviour.output.reasoning_share = 0.5;
     let body = prompt(&json!({"stream": true, "max_completion_tokens": 4}));
     let script = ask(CHAT_COMPLETIONS, &body, &config);
     let deltas: Vec<_> = chunks(&script)[1..5]
@@ -234,7 +242,7 @@ fn openai_stream_fragments_the_arguments_of_parallel_calls() {
             .into_iter()
             .flatten()
         {
-            assert_eq!(content, Content::Tokens);
+            assert_eq!(content, Content::TOKENS);
             let index = call["index"].as_u64().expect("an index");
             let function = &call["function"];
             if let Some(name) = function["name"].as_str() {
@@ -301,7 +309,7 @@ fn tool_choice_decides_who_is_called() {
 #[test]
 fn openai_whole_body_comes_when_a_stream_would_have_ended() {
     let mut config = config();
-    config.output.reasoning_share = 0.34;
+    config.behaviour.output.reasoning_share = 0.34;
     let script = ask(CHAT_COMPLETIONS, &prompt(&json!({})), &config);
     assert_eq!(
         script.frames.iter().next().expect("a frame").0.at,
@@ -323,7 +331,7 @@ fn openai_whole_body_comes_when_a_stream_would_have_ended() {
 #[test]
 fn mistral_stream_thinks_in_lists_and_ends_with_usage_in_the_finish_chunk() {
     let mut config = mistral();
-    config.output.reasoning_share = 0.5;
+    config.behaviour.output.reasoning_share = 0.5;
     let script = ask(
         CHAT_COMPLETIONS,
         &prompt(&json!({"stream": true, "max_tokens": 4})),
@@ -340,7 +348,7 @@ fn mistral_stream_thinks_in_lists_and_ends_with_usage_in_the_finish_chunk() {
     assert_eq!(content(3), "01234567.1 ");
     assert_eq!(chunks[4].2["choices"][0]["finish_reason"], "length");
     assert_eq!(chunks[4].2["usage"]["total_tokens"], 15);
-    assert_eq!(chunks[4].1, Content::Cost);
+    assert_eq!(chunks[4].1, Content::COST);
     assert_eq!(chunks[5].2, "[DONE]");
     assert_eq!(chunks.len(), 6);
 }
@@ -351,7 +359,7 @@ fn mistral_stream_sends_whole_calls_with_finish_and_usage_in_one_chunk() {
     let script = ask(CHAT_COMPLETIONS, &body, &mistral());
     let chunks = chunks(&script);
     assert_eq!(chunks.len(), 3);
-    assert_eq!(chunks[1].1, Content::TokensAndCost);
+    assert_eq!(chunks[1].1, Content::TOKENS_AND_COST);
     let choice = &chunks[1].2["choices"][0];
     assert_eq!(choice["finish_reason"], "tool_calls");
     assert_eq!(chunks[1].2["usage"]["completion_tokens"], 10);
@@ -374,7 +382,7 @@ fn mistral_stream_sends_whole_calls_with_finish_and_usage_in_one_chunk() {
 #[test]
 fn mistral_whole_body_has_thinking_and_text_parts() {
     let mut config = mistral();
-    config.output.reasoning_share = 0.34;
+    config.behaviour.output.reasoning_share = 0.34;
     let body = whole_body(&ask(CHAT_COMPLETIONS, &prompt(&json!({})), &config));
     assert_eq!(
         body["choices"][0]["message"]["content"],
@@ -388,7 +396,7 @@ fn mistral_whole_body_has_thinking_and_text_parts() {
 #[test]
 fn anthropic_stream_orders_its_events_and_blocks() {
     let mut config = config();
-    config.output.reasoning_share = 0.34;
+    config.behaviour.output.reasoning_share = 0.34;
     let script = ask(MESSAGES, &prompt(&json!({"stream": true})), &config);
     let events = events(&script);
     assert_eq!(
@@ -451,7 +459,7 @@ fn anthropic_stream_starts_each_call_with_an_empty_fragment() {
                 assert_eq!(open, None, "one block is open at a time");
                 assert_eq!(data["index"], calls.len());
                 assert_eq!(data["content_block"]["input"], json!({}));
-                assert_eq!(*content, Content::Tokens);
+                assert_eq!(*content, Content::TOKENS);
                 open = Some(calls.len());
                 fragments_before = 0;
                 let name = data["content_block"]["name"].as_str().expect("a name");
@@ -460,7 +468,7 @@ fn anthropic_stream_starts_each_call_with_an_empty_fragment() {
             "content_block_delta" => {
                 let fragment = data["delta"]["partial_json"].as_str().expect("a fragment");
                 assert_eq!(fragment.is_empty(), fragments_before == 0);
-                assert_eq!(content.has_tokens(), fragments_before > 0);
+                assert_eq!((content.token_events > 0), fragments_before > 0);
                 fragments_before += 1;
                 calls
                     .last_mut()
@@ -483,7 +491,7 @@ fn anthropic_stream_starts_each_call_with_an_empty_fragment() {
 #[test]
 fn anthropic_whole_body_has_all_blocks() {
     let mut config = config();
-    config.output.reasoning_share = 0.34;
+    config.behaviour.output.reasoning_share = 0.34;
     let body = whole_body(&ask(MESSAGES, &prompt(&json!({})), &config));
     assert_eq!(body["type"], "message");
     assert_eq!(body["content"][0]["thinking"], "01234567.r0 ");
@@ -547,7 +555,7 @@ fn both_endpoints_take_the_same_time_and_tokens_for_the_same_prompt() {
         script
             .frames
             .iter()
-            .filter(|(frame, _)| frame.content.has_tokens())
+            .filter(|(frame, _)| frame.content.token_events > 0)
             .map(|(frame, _)| frame.at)
             .collect()
     };
@@ -557,9 +565,9 @@ fn both_endpoints_take_the_same_time_and_tokens_for_the_same_prompt() {
 #[test]
 fn a_fixed_size_is_that_of_every_answer() {
     let mut config = config();
-    config.output.tokens = 7;
-    config.output.obey_limit = false;
-    config.output.tool_calls = 0;
+    config.behaviour.output.tokens = 7;
+    config.behaviour.output.obey_limit = false;
+    config.behaviour.tools.calls = 0;
     for (path, tools) in [
         (CHAT_COMPLETIONS, openai_tools()),
         (MESSAGES, json!([{"name": "now", "input_schema": {}}])),
@@ -577,8 +585,8 @@ fn a_fixed_size_is_that_of_every_answer() {
 #[test]
 fn output_is_the_limit_up_to_the_cap_and_the_default_without() {
     let mut config = config();
-    config.output.tokens = 5;
-    config.output.max_tokens = 8;
+    config.behaviour.output.tokens = 5;
+    config.behaviour.output.max_tokens = 8;
     let finish = |limit: Value| {
         let script = ask(
             CHAT_COMPLETIONS,
@@ -646,12 +654,10 @@ fn digests_are_of_what_a_client_reads_in_every_shape() {
                 (0.0, true, 1),
                 (0.5, true, 1),
             ] {
-                let mut config = Config {
-                    dialect,
-                    ..config()
-                };
-                config.output.reasoning_share = reasoning_share;
-                config.output.tokens_per_event = tokens_per_event;
+                let mut config = config();
+                config.behaviour.dialect = dialect;
+                config.behaviour.output.reasoning_share = reasoning_share;
+                config.behaviour.output.tokens_per_event = tokens_per_event;
                 let mut digests = Vec::new();
                 for stream in [false, true] {
                     let mut body = prompt(&json!({"stream": stream, "max_tokens": 4}));
@@ -679,7 +685,7 @@ fn digests_are_of_what_a_client_reads_in_every_shape() {
     }
     // From sha256sum: "01234567.0 01234567.1 " and "01234567.r0 01234567.r1 ".
     let mut config = config();
-    config.output.reasoning_share = 0.5;
+    config.behaviour.output.reasoning_share = 0.5;
     let script = ask(MESSAGES, &prompt(&json!({"max_tokens": 4})), &config);
     let truth = truth(&script);
     assert_eq!(truth.text_sha256.as_deref(), Some("c85ee6a73a57f2b3"));
@@ -689,7 +695,7 @@ fn digests_are_of_what_a_client_reads_in_every_shape() {
 #[test]
 fn several_tokens_share_an_event() {
     let mut config = config();
-    config.output.tokens_per_event = 2;
+    config.behaviour.output.tokens_per_event = 2;
     let script = ask(CHAT_COMPLETIONS, &prompt(&json!({"stream": true})), &config);
     let contents: Vec<_> = chunks(&script)[1..3]
         .iter()
@@ -708,30 +714,42 @@ fn cost_is_exact_and_stands_where_it_is_asked_to() {
     let script = ask(CHAT_COMPLETIONS, &body, &config);
     assert_eq!(truth(&script).cost.as_deref(), Some("0.00125"));
     assert!(String::from_utf8_lossy(script.frames.bytes()).contains("\"cost\":0.00125}"));
-    assert!(!script.headers.contains_key(COST_HEADER));
+    assert!(!script.headers.contains_key("x-mock-response-cost"));
 
-    config.cost.surfaces = vec![Surface::Header];
+    config.behaviour.cost.surfaces = vec![Surface::Header];
     let script = ask(CHAT_COMPLETIONS, &body, &config);
-    assert_eq!(script.headers[COST_HEADER], "0.00125");
+    assert_eq!(script.headers["x-mock-response-cost"], "0.00125");
     assert!(!String::from_utf8_lossy(script.frames.bytes()).contains("cost"));
     let mut streamed = body.clone();
     streamed["stream"] = json!(true);
     let script = ask(MESSAGES, &streamed, &config);
-    assert_eq!(script.headers[COST_HEADER], "0");
+    assert_eq!(script.headers["x-mock-response-cost"], "0");
     assert_eq!(truth(&script).header_cost.as_deref(), Some("0"));
     assert_eq!(truth(&script).cost.as_deref(), Some("0.00125"));
 
     let unlisted = prompt(&json!({"model": "another"}));
     let script = ask(CHAT_COMPLETIONS, &unlisted, &config);
     assert_eq!(truth(&script).cost, None);
-    assert!(!script.headers.contains_key(COST_HEADER));
+    assert!(!script.headers.contains_key("x-mock-response-cost"));
 }
 
 #[test]
 fn tiny_costs_are_written_without_an_exponent() {
     let mut config = config();
-    config.cost.rates.get_mut(MODEL).expect("listed").input = Decimal::new(1, 7);
-    config.cost.rates.get_mut(MODEL).expect("listed").output = Decimal::ZERO;
+    config
+        .behaviour
+        .cost
+        .rates
+        .get_mut(MODEL)
+        .expect("listed")
+        .input = Decimal::new(1, 7);
+    config
+        .behaviour
+        .cost
+        .rates
+        .get_mut(MODEL)
+        .expect("listed")
+        .output = Decimal::ZERO;
     let script = ask(CHAT_COMPLETIONS, &prompt(&json!({})), &config);
     assert_eq!(truth(&script).cost.as_deref(), Some("0.0000000000011"));
     let text = String::from_utf8_lossy(script.frames.bytes()).into_owned();
@@ -884,11 +902,10 @@ fn keys_are_checked_if_there_is_one() {
 
 fn faulty(kind: FaultKind, path: &str, stream: bool) -> Script {
     let mut config = config();
-    config.fault = Some(Fault {
-        kind,
-        share: 1.0,
+    config.behaviour.faults = vec![Fault {
         status: 529,
-    });
+        ..Fault::new(kind)
+    }];
     ask(path, &prompt(&json!({"stream": stream})), &config)
 }
 
@@ -936,11 +953,9 @@ fn faults_replace_or_break_the_answer() {
 #[test]
 fn faults_strike_their_share_of_nonces() {
     let mut config = config();
-    config.fault = Some(Fault {
-        kind: FaultKind::Status,
-        share: 0.25,
-        status: 429,
-    });
+    let mut fault = Fault::new(FaultKind::Status);
+    fault.when.share = 0.25;
+    config.behaviour.faults = vec![fault];
     let struck = (0..400)
         .filter(|i| {
             let body = json!({"messages": [{"role": "user", "content": format!("{i:032x}")}]});
@@ -958,10 +973,9 @@ fn models_and_token_counts_are_answered_without_a_truth() {
         path: MODELS,
         headers: &HeaderMap::new(),
         body: b"",
-        seq: 0,
-        unix_us: 0,
+        arrival: Arrival::default(),
     };
-    let script = respond(&received, &config());
+    let script = respond(&received, &config(), &State::default());
     let body = whole_body(&script);
     assert_eq!(body["data"].as_array().expect("models").len(), 7);
     assert_eq!(body["data"][0]["id"], "codestral-latest");

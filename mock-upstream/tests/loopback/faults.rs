@@ -10,11 +10,10 @@ use crate::{CHAT_COMPLETIONS, MESSAGES, on_each_runtime, prompt, quick, run, sta
 
 fn with_fault(kind: FaultKind) -> Config {
     let mut config = quick();
-    config.fault = Some(Fault {
-        kind,
-        share: 1.0,
+    config.behaviour.faults = vec![Fault {
         status: 503,
-    });
+        ..Fault::new(kind)
+    }];
     config
 }
 

@@ -131,7 +131,7 @@ fn a_client_that_hangs_up_is_journaled_as_not_completed() {
 fn a_client_that_hangs_up_before_the_first_frame_is_journaled_too() {
     run(async {
         let mut config = endless();
-        config.timing.ttft_ms = config.timing.gap_ms;
+        config.behaviour.timing.ttft_ms = config.behaviour.timing.gap_ms;
         let mock = start(config).await;
         let body = prompt(3, false).to_string();
         let exchange = Exchange::open(mock.address(), "POST", MESSAGES, "", &body).await;

@@ -24,16 +24,16 @@ const MESSAGES: &str = "/v1/messages";
 /// Short but distinct times.
 fn quick() -> Config {
     let mut config = Config::default();
-    config.timing.ttft_ms = Distribution::Fixed(4.0);
-    config.timing.gap_ms = Distribution::Fixed(1.0);
+    config.behaviour.timing.ttft_ms = Distribution::Fixed(4.0);
+    config.behaviour.timing.gap_ms = Distribution::Fixed(1.0);
     config
 }
 
 /// Answers slower than any test waits, after a first frame at once.
 fn endless() -> Config {
     let mut config = Config::default();
-    config.timing.ttft_ms = Distribution::Fixed(0.0);
-    config.timing.gap_ms = Distribution::Fixed(60_000.0);
+    config.behaviour.timing.ttft_ms = Distribution::Fixed(0.0);
+    config.behaviour.timing.gap_ms = Distribution::Fixed(60_000.0);
     config
 }
 

@@ -83,8 +83,8 @@ fn tools_are_called_on_both_endpoints() {
 fn mistral_dialect_is_served() {
     run(async {
         let mut config = quick();
-        config.dialect = Dialect::Mistral;
-        config.output.reasoning_share = 0.4;
+        config.behaviour.dialect = Dialect::Mistral;
+        config.behaviour.output.reasoning_share = 0.4;
         let mock = start(config).await;
         let events = post(mock.address(), CHAT_COMPLETIONS, &prompt(1, true))
             .await
@@ -246,7 +246,7 @@ fn addresses_of_other_machines_need_permission() {
             .await;
         assert!(matches!(refused, Err(StartError::Listen { .. })));
         let mut config = quick();
-        config.output.tokens = 0;
+        config.behaviour.output.tokens = 0;
         let refused = MockUpstream::builder()
             .config(config)
             .start()
@@ -263,7 +263,7 @@ fn addresses_of_other_machines_need_permission() {
 fn shutdown_lets_streams_end() {
     run(async {
         let mut config = quick();
-        config.timing.gap_ms = mock_upstream::config::Distribution::Fixed(20.0);
+        config.behaviour.timing.gap_ms = mock_upstream::config::Distribution::Fixed(20.0);
         let mock = start(config).await;
         let address = mock.address();
         let body = prompt(1, true).to_string();

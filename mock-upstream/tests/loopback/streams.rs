@@ -13,10 +13,10 @@ use crate::{CHAT_COMPLETIONS, endless, on_each_runtime, prompt, quick, run, star
 /// Answers at once, of `tokens` tokens whatever the request says.
 fn burst(tokens: u64) -> Config {
     let mut config = Config::default();
-    config.timing.ttft_ms = Distribution::Fixed(0.0);
-    config.timing.gap_ms = Distribution::Fixed(0.0);
-    config.output.tokens = tokens;
-    config.output.obey_limit = false;
+    config.behaviour.timing.ttft_ms = Distribution::Fixed(0.0);
+    config.behaviour.timing.gap_ms = Distribution::Fixed(0.0);
+    config.behaviour.output.tokens = tokens;
+    config.behaviour.output.obey_limit = false;
     config
 }
 
@@ -25,7 +25,7 @@ const HUGE_TOKENS: u64 = 40_000;
 
 fn huge() -> Config {
     let mut config = burst(HUGE_TOKENS);
-    config.output.max_tokens = HUGE_TOKENS;
+    config.behaviour.output.max_tokens = HUGE_TOKENS;
     config
 }
 

@@ -1,0 +1,351 @@
+//! What tokens cost, where that is written, and which mistakes are made in it on purpose.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::check::{Problem, at_least_one, milliseconds};
+use super::fault::When;
+
+/// What the upstream charges, and where it says so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cost {
+    /// Where the cost is written; empty records nothing. A ledger and a look-up are kept in any case.
+    pub surfaces: Vec<Surface>,
+    /// The header of [`Surface::Header`].
+    pub header: String,
+    /// The number of tokens that the rates are for.
+    pub per_tokens: u64,
+    /// Rates by model. Those of a file are added to the default table; a model in neither has no cost.
+    #[serde(deserialize_with = "rates_over_defaults")]
+    pub rates: BTreeMap<String, Rate>,
+    /// How recorded amounts are rounded; without it they are exact.
+    pub rounding: Option<Rounding>,
+    /// What an answer costs that was not delivered whole.
+    pub aborts: Aborts,
+    /// Milliseconds after an answer's end at which the look-up knows it and the ledger has its row.
+    pub recorded_after_ms: f64,
+    /// Mistakes that are made on purpose. All that fire are made.
+    pub wrong: Vec<Wrong>,
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self {
+            surfaces: vec![Surface::Usage],
+            header: "x-mock-response-cost".to_owned(),
+            per_tokens: 1_000_000,
+            rates: default_rates(),
+            rounding: None,
+            aborts: Aborts::Full,
+            recorded_after_ms: 0.0,
+            wrong: Vec::new(),
+        }
+    }
+}
+
+/// A place where a gateway may write a cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Surface {
+    /// `usage.cost`, a JSON number, in whole bodies and in the stream's last usage (`OpenRouter`, `LiteLLM`).
+    Usage,
+    /// `usage.cost`, an object with `total_cost` (Perplexity, Bifrost).
+    UsageObject,
+    /// `usage.cost_in_usd_ticks`, an integer of which 10^10 are a dollar (xAI). What is no whole number of ticks is
+    /// rounded half to even.
+    UsageTicks,
+    /// `provider_metadata.gateway.cost`, a JSON string, beside the usage (Vercel).
+    Metadata,
+    /// A response header: the amount for whole bodies, 0 for streams, whose headers left before (`LiteLLM`).
+    Header,
+    /// `associated_dollar_cost`: a member of whole bodies, and an event of its own after the terminator of a stream
+    /// (`UiPath`).
+    AfterTerminator,
+}
+
+/// Prices of one model for `per_tokens` tokens, as exact decimals in quotes. What is not said costs as much as input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Price of input tokens.
+    #[serde(with = "decimal_text")]
+    pub input: Decimal,
+    /// Price of output tokens, reasoning among them.
+    #[serde(with = "decimal_text")]
+    pub output: Decimal,
+    /// Price of input tokens that were read from a cache.
+    #[serde(
+        default,
+        with = "optional_decimal_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache_read: Option<Decimal>,
+    /// Price of input tokens that were written to a cache for five minutes.
+    #[serde(
+        default,
+        with = "optional_decimal_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache_write_5m: Option<Decimal>,
+    /// Price of input tokens that were written to a cache for an hour.
+    #[serde(
+        default,
+        with = "optional_decimal_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache_write_1h: Option<Decimal>,
+    /// Price of a request beside its tokens.
+    #[serde(
+        default,
+        with = "optional_decimal_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub per_request: Option<Decimal>,
+}
+
+impl Rate {
+    /// Prices for input and output alone.
+    pub fn new(input: Decimal, output: Decimal) -> Self {
+        Self {
+            input,
+            output,
+            cache_read: None,
+            cache_write_5m: None,
+            cache_write_1h: None,
+            per_request: None,
+        }
+    }
+}
+
+/// A rounding rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rounding {
+    /// Digits after the decimal point.
+    pub scale: u32,
+    /// What happens to the rest.
+    #[serde(default)]
+    pub mode: RoundingMode,
+    /// What is rounded.
+    #[serde(default)]
+    pub stage: RoundingStage,
+}
+
+/// What happens to the digits that are cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoundingMode {
+    /// To the nearest, ties away from zero.
+    #[default]
+    HalfUp,
+    /// To the nearest, ties to the even digit.
+    HalfEven,
+    /// Away from zero.
+    Up,
+    /// Towards zero.
+    Down,
+}
+
+/// What is rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoundingStage {
+    /// The request's sum.
+    #[default]
+    Request,
+    /// The price of each kind of tokens, before they are added up.
+    Component,
+}
+
+/// What an answer costs that was not delivered whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aborts {
+    /// As much as the whole one: the model went on.
+    #[default]
+    Full,
+    /// The input, and the output tokens that were written.
+    Delivered,
+    /// Nothing.
+    Free,
+}
+
+/// A mistake in the bill.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wrong {
+    /// Which one.
+    pub class: Class,
+    /// Which requests it happens to.
+    #[serde(default)]
+    pub when: When,
+}
+
+/// The mistakes that can be planted in what is recorded. The journal's cost stays the true one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(
+    missing_docs,
+    reason = "the crate's README has a table of them, with what each does"
+)]
+pub enum Class {
+    UnpricedZero,
+    CacheDouble,
+    CacheDropped,
+    CacheTierWrong,
+    StreamCumulativeSummed,
+    StreamPartialKept,
+    StreamCostMissing,
+    TerminalEventMissed,
+    ReasoningDropped,
+    ReasoningDouble,
+    TranslationUsageLost,
+    AbortUnbilled,
+    AbortFull,
+    AbortEstimated,
+    RetryDouble,
+    ErrorBilled,
+    CacheHitBilled,
+    ServiceTier,
+    ContextTier,
+    ModelAlias,
+    RatesSwapped,
+    #[serde(rename = "UNIT_1K_1M")]
+    Unit1k1m,
+    MarkupUndeclared,
+    FloatNoise,
+    Rounding,
+    LedgerMissing,
+    LedgerDuplicate,
+    LedgerOrphan,
+    SurfaceDisagree,
+    UsageInconsistent,
+    TokensImplausible,
+    Late,
+    DayBoundary,
+}
+
+impl Cost {
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        at_least_one("cost.per_tokens", self.per_tokens)?;
+        for (model, rate) in &self.rates {
+            let all = [
+                Some(rate.input),
+                Some(rate.output),
+                rate.cache_read,
+                rate.cache_write_5m,
+                rate.cache_write_1h,
+                rate.per_request,
+            ];
+            if all
+                .into_iter()
+                .flatten()
+                .any(|price| price.is_sign_negative())
+            {
+                let key = format!("cost.rates.{model}");
+                return Err(Problem::new(key, "a rate cannot be negative"));
+            }
+        }
+        if http::HeaderName::try_from(&self.header).is_err() {
+            return Err(Problem::new("cost.header", "is no header name"));
+        }
+        if let Some(rounding) = self.rounding
+            && rounding.scale > Decimal::MAX_SCALE
+        {
+            let message = format!("{} digits are too many, at most 28", rounding.scale);
+            return Err(Problem::new("cost.rounding.scale", message));
+        }
+        milliseconds("cost.recorded_after_ms", self.recorded_after_ms)?;
+        self.wrong
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, wrong)| wrong.when.check(&format!("cost.wrong.{index}.when")))
+    }
+}
+
+/// USD per million tokens, as of 2026-07-05.
+fn default_rates() -> BTreeMap<String, Rate> {
+    // (model, input, output) in cents.
+    [
+        ("magistral-small-latest", 50, 150),
+        ("magistral-medium-latest", 200, 500),
+        ("devstral-medium-latest", 40, 200),
+        ("codestral-latest", 30, 90),
+        ("ministral-14b-latest", 20, 20),
+        ("ministral-8b-latest", 15, 15),
+        ("ministral-3b-latest", 10, 10),
+    ]
+    .into_iter()
+    .map(|(model, input, output)| {
+        let rate = Rate::new(Decimal::new(input, 2), Decimal::new(output, 2));
+        (model.to_owned(), rate)
+    })
+    .collect()
+}
+
+fn rates_over_defaults<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Rate>, D::Error> {
+    let mut rates = default_rates();
+    rates.extend(BTreeMap::<String, Rate>::deserialize(deserializer)?);
+    Ok(rates)
+}
+
+/// Decimals as quoted text: a TOML float would already have lost the digits.
+mod decimal_text {
+    use rust_decimal::Decimal;
+    use serde::{Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Decimal,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Decimal, D::Error> {
+        deserializer.deserialize_str(Text)
+    }
+
+    struct Text;
+
+    impl de::Visitor<'_> for Text {
+        type Value = Decimal;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("a decimal number in quotes, such as \"0.50\"")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Decimal, E> {
+            Decimal::from_str_exact(text)
+                .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+        }
+    }
+}
+
+/// The same for a key that may be missing, which is not written then.
+mod optional_decimal_text {
+    use rust_decimal::Decimal;
+    use serde::{Deserializer, Serializer};
+
+    use super::decimal_text;
+
+    #[expect(clippy::ref_option, reason = "serde hands over the field")]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Decimal>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&value.unwrap_or_default())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Decimal>, D::Error> {
+        decimal_text::deserialize(deserializer).map(Some)
+    }
+}

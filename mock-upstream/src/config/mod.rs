@@ -1,0 +1,588 @@
+//! What the upstream is told to be: a TOML file or a [`Config`] value.
+//!
+//! Every key has a default, so an empty file is a working upstream. Unknown keys and impossible values are errors
+//! that name the file, the line, the key and what would have been valid.
+//!
+//! In a file the keys of the [`Behaviour`] stand beside those of the [`Config`]. A profile, `[profiles.NAME]`, says what
+//! is different for some requests: its sections are laid over the file's.
+
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+mod behaviour;
+mod check;
+mod cost;
+mod fault;
+
+pub use behaviour::{
+    Arguments, Behaviour, Cache, Delivery, Dialect, Distribution, LineEnding, Output, Silence,
+    Split, Timing, Tools, UsageInStream,
+};
+pub use cost::{Aborts, Class, Cost, Rate, Rounding, RoundingMode, RoundingStage, Surface, Wrong};
+pub use fault::{Fault, FaultKind, MARKER_HEADER, When};
+
+use check::Problem;
+
+/// Everything that decides how the upstream answers.
+///
+/// Equal configurations with equal seeds give equal scripts, where nothing is asked for that depends on the requests
+/// before: slots, a prompt cache, `every` and `attempts` of faults.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[must_use]
+pub struct Config {
+    /// Every draw (times, faults, ids) comes from this, the request's nonce, and the draw's purpose.
+    pub seed: u64,
+    /// Answer without wiremock in between: for benches. Stubs are not consulted.
+    pub direct: bool,
+    /// Requests a wiremock server answers before a fresh one takes over, since it keeps a copy of each; 0 is never.
+    pub rotate_after: u64,
+    /// Whether the journal has the planned and the written time of each frame: some 15 bytes each.
+    pub journal_frames: bool,
+    /// Whether the journal has the bodies of requests, as far as they are JSON.
+    pub journal_bodies: bool,
+    /// If set, requests without this key are answered with 401.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+    /// If set, requests for other models are answered with 404.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    /// How requests are answered that no profile is for.
+    #[serde(flatten)]
+    pub behaviour: Behaviour,
+    /// How some requests are answered, by name.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// A behaviour for some requests: those with the header `x-mock-profile: NAME`, and those without that header for one
+/// of its models.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Profile {
+    /// The models that it is for: names, or the begin of names before a `*`.
+    pub models: Vec<String>,
+    /// How they are answered.
+    #[serde(flatten)]
+    pub behaviour: Behaviour,
+}
+
+/// The request header that chooses a profile.
+pub const PROFILE_HEADER: &str = "x-mock-profile";
+
+impl Default for Config {
+    fn default() -> Self {
+        let server = Server::default();
+        Self {
+            seed: server.seed,
+            direct: server.direct,
+            rotate_after: server.rotate_after,
+            journal_frames: server.journal_frames,
+            journal_bodies: server.journal_bodies,
+            api_key: server.api_key,
+            models: server.models,
+            behaviour: Behaviour::default(),
+            profiles: BTreeMap::new(),
+        }
+    }
+}
+
+/// The keys of a file that are for all requests.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Server {
+    seed: u64,
+    direct: bool,
+    rotate_after: u64,
+    journal_frames: bool,
+    journal_bodies: bool,
+    api_key: Option<String>,
+    models: Option<Vec<String>>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            direct: false,
+            rotate_after: 1000,
+            journal_frames: false,
+            journal_bodies: false,
+            api_key: None,
+            models: None,
+        }
+    }
+}
+
+/// The names of [`Server`]'s keys.
+const SERVER_KEYS: [&str; 7] = [
+    "seed",
+    "direct",
+    "rotate_after",
+    "journal_frames",
+    "journal_bodies",
+    "api_key",
+    "models",
+];
+
+/// The keys of a file, so that an unknown one is held against all of them.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(dead_code, reason = "only whether they are there is of interest")]
+struct Keys {
+    seed: IgnoredAny,
+    direct: IgnoredAny,
+    rotate_after: IgnoredAny,
+    journal_frames: IgnoredAny,
+    journal_bodies: IgnoredAny,
+    api_key: IgnoredAny,
+    models: IgnoredAny,
+    dialect: IgnoredAny,
+    strict: IgnoredAny,
+    timing: IgnoredAny,
+    output: IgnoredAny,
+    tools: IgnoredAny,
+    cache: IgnoredAny,
+    delivery: IgnoredAny,
+    cost: IgnoredAny,
+    faults: IgnoredAny,
+    profiles: IgnoredAny,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}{}{}: {message}", at_line(*.line), at_key(.key.as_ref()))]
+pub struct ConfigError {
+    /// Where the configuration came from, as given to [`Config::from_toml`].
+    pub origin: String,
+    /// The line, from 1; absent for a value that did not come from a file.
+    pub line: Option<usize>,
+    /// The dotted key, if the mistake is within one.
+    pub key: Option<String>,
+    /// What is wrong and what would be valid.
+    pub message: String,
+}
+
+fn at_line(line: Option<usize>) -> String {
+    line.map(|line| format!(":{line}")).unwrap_or_default()
+}
+
+fn at_key(key: Option<&String>) -> String {
+    key.map(|key| format!(": `{key}`")).unwrap_or_default()
+}
+
+impl Config {
+    /// Reads and checks a configuration. `origin` names the text in errors: the path of the file.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        let document = DeTable::parse(text).map_err(|error| ConfigError {
+            origin: origin.to_owned(),
+            line: error.span().map(|span| line_of(text, span.start)),
+            key: None,
+            message: error.message().to_owned(),
+        })?;
+        let document = document.get_ref();
+        let config = Self::read(document).map_err(|error| {
+            let span = error.span();
+            ConfigError {
+                origin: origin.to_owned(),
+                line: span.as_ref().map(|span| line_of(text, span.start)),
+                key: span.and_then(|span| key_at(document, span.start)),
+                message: error.message().to_owned(),
+            }
+        })?;
+        config.check().map_err(|problem| ConfigError {
+            origin: origin.to_owned(),
+            line: offset_of(document, &problem.key).map(|offset| line_of(text, offset)),
+            key: Some(problem.key),
+            message: problem.message,
+        })?;
+        Ok(config)
+    }
+
+    fn read(document: &DeTable<'_>) -> Result<Self, toml::de::Error> {
+        parse::<Keys>(document.clone())?;
+        let (mut server, mut common) = (DeTable::new(), document.clone());
+        let profiles = common.remove("profiles");
+        for key in SERVER_KEYS {
+            if let Some((name, value)) = common.remove_entry(key) {
+                server.insert(name, value);
+            }
+        }
+        let server: Server = parse(server)?;
+        let behaviour = parse(common.clone())?;
+        let profiles = match profiles {
+            Some(profiles) => read_profiles(profiles, &common)?,
+            None => BTreeMap::new(),
+        };
+        Ok(Self {
+            seed: server.seed,
+            direct: server.direct,
+            rotate_after: server.rotate_after,
+            journal_frames: server.journal_frames,
+            journal_bodies: server.journal_bodies,
+            api_key: server.api_key,
+            models: server.models,
+            behaviour,
+            profiles,
+        })
+    }
+
+    /// Checks a configuration that was made in code; `origin` names it in the error.
+    pub fn validate(&self, origin: &str) -> Result<(), ConfigError> {
+        self.check().map_err(|problem| ConfigError {
+            origin: origin.to_owned(),
+            line: None,
+            key: Some(problem.key),
+            message: problem.message,
+        })
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        self.behaviour.check()?;
+        for (name, profile) in &self.profiles {
+            let checked = profile.behaviour.check();
+            checked.map_err(|problem| problem.within(&format!("profiles.{name}")))?;
+        }
+        Ok(())
+    }
+
+    /// The profile for a model, if there is one: the first by name.
+    pub fn profile_for(&self, model: &str) -> Option<(&str, &Behaviour)> {
+        let matches = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(begin) => model.starts_with(begin),
+            None => pattern == model,
+        };
+        self.profiles
+            .iter()
+            .find(|(_, profile)| profile.models.iter().any(matches))
+            .map(|(name, profile)| (name.as_str(), &profile.behaviour))
+    }
+}
+
+fn parse<'de, T: Deserialize<'de>>(table: DeTable<'de>) -> Result<T, toml::de::Error> {
+    T::deserialize(toml::Deserializer::from(Spanned::new(0..0, table)))
+}
+
+fn read_profiles<'i>(
+    profiles: Spanned<DeValue<'i>>,
+    common: &DeTable<'i>,
+) -> Result<BTreeMap<String, Profile>, toml::de::Error> {
+    // Says so if there is anything but tables.
+    BTreeMap::<String, toml::Table>::deserialize(ValueDeserializer::from(profiles.clone()))?;
+    let mut read = BTreeMap::new();
+    let DeValue::Table(profiles) = profiles.into_inner() else {
+        unreachable!("it was read as a table of tables");
+    };
+    for (name, own) in profiles {
+        let DeValue::Table(mut own) = own.into_inner() else {
+            unreachable!("it was read as a table");
+        };
+        let models = match own.remove("models") {
+            Some(models) => Vec::deserialize(ValueDeserializer::from(models))?,
+            None => Vec::new(),
+        };
+        let mut whole = common.clone();
+        lay_over(&mut whole, own, SECTIONS_DEEP);
+        let behaviour = parse(whole)?;
+        let name = name.into_inner().into_owned();
+        read.insert(name, Profile { models, behaviour });
+    }
+    Ok(read)
+}
+
+/// How deep tables are laid over each other: `[cost.rates.MODEL]` is one value, and so is a distribution.
+const SECTIONS_DEEP: usize = 1;
+
+/// Lays the values of `over` over those of `base`, section by section.
+fn lay_over<'i>(base: &mut DeTable<'i>, over: DeTable<'i>, depth: usize) {
+    for (name, value) in over {
+        let below = base.get_mut(name.get_ref().as_ref());
+        let below = below.filter(|_| depth > 0).map(Spanned::get_mut);
+        let (span, value) = (value.span(), value.into_inner());
+        match (below, value) {
+            (Some(DeValue::Table(below)), DeValue::Table(own)) => {
+                let deeper = depth - usize::from(name.get_ref() != "cost");
+                lay_over(below, own, deeper);
+            }
+            (_, value) => {
+                base.insert(name, Spanned::new(span, value));
+            }
+        }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text[..offset.min(text.len())].matches('\n').count()
+}
+
+/// The dotted key whose name or value stands at `offset`. Of an element of a list, the list's.
+fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
+    for (name, value) in table {
+        if name.span().contains(&offset) {
+            return Some(name.get_ref().to_string());
+        }
+        let inner: &[&DeTable<'_>] = &match value.get_ref() {
+            DeValue::Table(inner) => vec![inner],
+            DeValue::Array(list) => list
+                .iter()
+                .filter_map(|element| element.get_ref().as_table())
+                .collect(),
+            _ => Vec::new(),
+        };
+        if let Some(rest) = inner.iter().find_map(|inner| key_at(inner, offset)) {
+            return Some(format!("{}.{rest}", name.get_ref()));
+        }
+        if value.span().contains(&offset) {
+            return Some(name.get_ref().to_string());
+        }
+    }
+    None
+}
+
+/// Where the deepest part of the dotted `key` that is present in the document stands.
+fn offset_of(table: &DeTable<'_>, key: &str) -> Option<usize> {
+    // A name may have dots itself, as models do.
+    let (name, value) = table.iter().find(|(name, _)| {
+        let rest = key.strip_prefix(name.get_ref().as_ref());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })?;
+    let rest = key[name.get_ref().len()..].trim_start_matches('.');
+    let deeper = match value.get_ref() {
+        DeValue::Table(inner) => offset_of(inner, rest),
+        DeValue::Array(list) => {
+            let (index, rest) = rest.split_once('.').unwrap_or((rest, ""));
+            let element = index.parse().ok().and_then(|index: usize| list.get(index));
+            element.map(|element| {
+                let inner = element.get_ref().as_table();
+                inner
+                    .and_then(|inner| offset_of(inner, rest))
+                    .unwrap_or(element.span().start)
+            })
+        }
+        _ => None,
+    };
+    Some(deeper.unwrap_or(name.span().start))
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_decimal::Decimal;
+
+    use super::*;
+
+    /// Parses `text` and compares the error's text.
+    fn rejects(text: &str, expected: &str) {
+        let error = Config::from_toml(text, "mock.toml").expect_err("a mistake is found");
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn empty_file_is_the_default() {
+        assert_eq!(
+            Config::from_toml("", "mock.toml").expect("valid"),
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn the_readme_shows_the_defaults() {
+        let readme = include_str!("../../README.md");
+        let (_, rest) = readme.split_once("```toml\n").expect("an example");
+        let (example, _) = rest.split_once("```").expect("its end");
+        assert_eq!(
+            Config::from_toml(example, "README.md").expect("valid"),
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn every_key_survives_a_round_trip() {
+        let text = r#"
+            seed = 7
+            dialect = "mistral"
+            strict = false
+            direct = true
+            rotate_after = 3
+            api_key = "secret"
+            models = ["a", "b"]
+            [timing]
+            ttft_ms = { uniform = { min = 1, max = 2.5 } }
+            gap_ms = { gamma = { mean = 8.0, shape = 2.0 } }
+            [output]
+            tokens = 5
+            max_tokens = 10
+            tokens_per_event = 2
+            reasoning_share = 0.5
+            usage_in_stream = "always"
+            [tools]
+            calls = 3
+            arguments = "truncated"
+            [delivery]
+            line_ending = "crlf"
+            silence = { ms = 5, before_event = 2 }
+            split = { bytes_max = 7, random = true }
+            [cost]
+            surfaces = ["usage", "header"]
+            per_tokens = 1000
+            rounding = { scale = 4, mode = "half_even" }
+            [cost.rates."a"]
+            input = "0.0000001"
+            output = "2"
+            cache_read = "0"
+            [[cost.wrong]]
+            class = "UNIT_1K_1M"
+            when = { every = 3 }
+            [[faults]]
+            kind = "html_200"
+            when = { share = 0.25, marker = "boom" }
+            status = 503
+            headers = { retry-after = "2" }
+            [profiles.slow]
+            models = ["slow-*"]
+            timing.slots = 2
+        "#;
+        let config = Config::from_toml(text, "mock.toml").expect("valid");
+        let again = toml::to_string(&config).expect("serialisable");
+        assert_eq!(
+            Config::from_toml(&again, "again.toml").expect("valid"),
+            config
+        );
+        let behaviour = &config.behaviour;
+        assert_eq!(behaviour.cost.rates["a"].input, Decimal::new(1, 7));
+        assert_eq!(behaviour.cost.rates["a"].cache_read, Some(Decimal::ZERO));
+        assert_eq!(behaviour.cost.wrong[0].class, Class::Unit1k1m);
+        assert_eq!(behaviour.faults[0].kind, FaultKind::Html200);
+    }
+
+    #[test]
+    fn profiles_are_laid_over_the_file_section_by_section() {
+        let text = r#"
+            dialect = "mistral"
+            [timing]
+            ttft_ms = { fixed = 5 }
+            gap_ms = { fixed = 6 }
+            [cost]
+            per_tokens = 1000
+            [[faults]]
+            kind = "cut"
+            [profiles.late]
+            models = ["exact", "begin-*"]
+            timing.ttft_ms = { gamma = { mean = 8.0, shape = 2.0 } }
+            cost.rates.a = { input = "1", output = "2" }
+            faults = []
+        "#;
+        let config = Config::from_toml(text, "mock.toml").expect("valid");
+        let (name, late) = config.profile_for("begin-7").expect("a profile");
+        assert_eq!(name, "late");
+        assert_eq!(late.dialect, Dialect::Mistral);
+        assert_eq!(late.timing.gap_ms, Distribution::Fixed(6.0));
+        assert_eq!(
+            late.timing.ttft_ms,
+            Distribution::Gamma {
+                mean: 8.0,
+                shape: 2.0
+            }
+        );
+        assert_eq!((late.cost.per_tokens, late.cost.rates.len()), (1000, 8));
+        assert!(late.faults.is_empty() && !config.behaviour.faults.is_empty());
+        assert!(config.profile_for("exact").is_some());
+        assert!(config.profile_for("exactly").is_none() && config.profile_for("begin").is_none());
+    }
+
+    #[test]
+    fn mistakes_in_profiles_and_lists_are_named_with_their_line() {
+        rejects(
+            "[profiles.a]\nmodels = []\n[profiles.a.output]\ntoken = 1\n",
+            "mock.toml:4: `profiles.a.output.token`: unknown field `token`, expected one of `tokens`, `obey_limit`, \
+             `max_tokens`, `tokens_per_event`, `reasoning_share`, `unicode`, `usage_in_stream`",
+        );
+        rejects(
+            "[profiles.a]\nmodels = []\n[profiles.a.output]\ntokens = 0\n",
+            "mock.toml:4: `profiles.a.output.tokens`: must be at least 1",
+        );
+        rejects(
+            "[[faults]]\nkind = \"cut\"\n[[faults]]\nkind = \"stall\"\nwhen.share = 2\n",
+            "mock.toml:5: `faults.1.when.share`: 2 is no share, expected 0 to 1",
+        );
+        rejects(
+            "[profiles]\na = 1\n",
+            "mock.toml:2: `profiles.a`: invalid type: integer `1`, expected a map",
+        );
+    }
+
+    #[test]
+    fn rates_of_a_file_add_to_the_default_table() {
+        let text = "[cost.rates.\"codestral-latest\"]\ninput = \"1\"\noutput = \"2\"\n";
+        let config = Config::from_toml(text, "mock.toml").expect("valid");
+        assert_eq!(config.behaviour.cost.rates.len(), 7);
+        assert_eq!(
+            config.behaviour.cost.rates["codestral-latest"].input,
+            Decimal::ONE
+        );
+        assert_eq!(
+            config.behaviour.cost.rates["magistral-small-latest"].output,
+            Decimal::new(15, 1)
+        );
+    }
+
+    #[test]
+    fn unknown_key_is_named_with_the_valid_ones() {
+        rejects(
+            "seed = 1\n\n[timing]\nttft = { fixed = 1 }\n",
+            "mock.toml:4: `timing.ttft`: unknown field `ttft`, expected one of `ttft_ms`, `gap_ms`, \
+             `prefill_us_per_token`, `slots`",
+        );
+    }
+
+    #[test]
+    fn unknown_name_is_named_with_the_valid_ones() {
+        rejects(
+            "dialect = \"cohere\"\n",
+            "mock.toml:1: `dialect`: unknown variant `cohere`, expected one of `openai`, `mistral`, `vllm`, `openrouter`",
+        );
+    }
+
+    #[test]
+    fn wrong_type_is_named_with_its_key() {
+        rejects(
+            "[cost.rates.m]\ninput = 0.5\noutput = \"1\"\n",
+            "mock.toml:2: `cost.rates.m.input`: invalid type: floating point `0.5`, \
+             expected a decimal number in quotes, such as \"0.50\"",
+        );
+    }
+
+    #[test]
+    fn impossible_value_is_named_with_its_line() {
+        rejects(
+            "seed = 1\n[output]\ntokens = 0\n",
+            "mock.toml:3: `output.tokens`: must be at least 1",
+        );
+        rejects(
+            "[[faults]]\nkind = \"status\"\nstatus = 200\n",
+            "mock.toml:3: `faults.0.status`: 200 is no error status, expected 400 to 599",
+        );
+        rejects(
+            "[output]\nreasoning_share = 1.5\n",
+            "mock.toml:2: `output.reasoning_share`: 1.5 is no share, expected 0 to 1",
+        );
+    }
+
+    #[test]
+    fn broken_syntax_names_the_line() {
+        let error = Config::from_toml("seed = 1\nseed = \n", "mock.toml").expect_err("broken");
+        assert_eq!(error.line, Some(2));
+    }
+
+    #[test]
+    fn value_made_in_code_is_checked_without_a_line() {
+        let mut config = Config::default();
+        config.behaviour.timing.ttft_ms = Distribution::Uniform { min: 2.0, max: 1.0 };
+        let error = config.validate("scenario").expect_err("min is above max");
+        assert!(
+            error
+                .to_string()
+                .starts_with("scenario: `timing.ttft_ms`: ")
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Which request it is: its nonce, its trace id, the names that the answer gets.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::Value;
+
+use super::{CHAT_COMPLETIONS, MESSAGES, Received, anthropic, openai};
+use crate::journal::{Endpoint, Usage};
+use crate::script::Truth;
+
+/// What the journal can say of a completion request whatever the answer; `None` for other requests.
+pub fn identify(received: &Received<'_>) -> Option<Truth> {
+    let endpoint = endpoint_of(received)?;
+    let body = serde_json::from_slice(received.body).unwrap_or(Value::Null);
+    Some(truth_of(received, endpoint, &body))
+}
+
+pub(super) fn endpoint_of(received: &Received<'_>) -> Option<Endpoint> {
+    if received.method != Method::POST {
+        return None;
+    }
+    match received.path {
+        CHAT_COMPLETIONS => Some(Endpoint::OpenAi),
+        MESSAGES => Some(Endpoint::Anthropic),
+        _ => None,
+    }
+}
+
+pub(super) fn truth_of(received: &Received<'_>, endpoint: Endpoint, body: &Value) -> Truth {
+    let trace_id = trace_id(received.headers);
+    let nonce = match endpoint {
+        Endpoint::OpenAi => openai::find_nonce(body),
+        Endpoint::Anthropic => anthropic::find_nonce(body),
+    };
+    Truth {
+        endpoint,
+        path: received.path.to_owned(),
+        nonce: nonce.or_else(|| trace_id.clone()).unwrap_or_default(),
+        trace_id,
+        model: body["model"].as_str().unwrap_or_default().to_owned(),
+        stream: body["stream"].as_bool().unwrap_or(false),
+        body_bytes: received.body.len() as u64,
+        usage: Usage::default(),
+        cost: None,
+        header_cost: None,
+        tool_calls: 0,
+        text_sha256: None,
+        reasoning_sha256: None,
+        finish: None,
+        fault: None,
+        attempt: 1,
+        profile: None,
+        response_id: None,
+        queue: Duration::ZERO,
+        body: None,
+    }
+}
+
+pub(super) fn request_id(seq: u64) -> String {
+    format!("req_{seq:016x}")
+}
+
+pub(super) fn standard_headers(request_id: &str) -> HeaderMap {
+    let id = HeaderValue::from_str(request_id).expect("hexadecimal digits are a header value");
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert("x-request-id", id.clone());
+    headers.insert("request-id", id);
+    headers
+}
+
+/// The trace id of a W3C `traceparent` header.
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let id = value.split('-').nth(1)?;
+    (id.len() == NONCE_DIGITS && id.bytes().all(is_lower_hex)).then(|| id.to_owned())
+}
+
+const NONCE_DIGITS: usize = 32;
+
+/// The first run of exactly 32 lower-case hexadecimal digits.
+pub(super) fn nonce_in(text: &str) -> Option<String> {
+    let mut rest = text;
+    while let Some(start) = rest.bytes().position(is_lower_hex) {
+        let run = &rest[start..];
+        let length = run
+            .bytes()
+            .position(|byte| !is_lower_hex(byte))
+            .unwrap_or(run.len());
+        if length == NONCE_DIGITS {
+            return Some(run[..length].to_owned());
+        }
+        rest = &run[length..];
+    }
+    None
+}
+
+fn is_lower_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
