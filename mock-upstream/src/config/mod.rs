@@ -129,7 +129,6 @@ const SERVER_KEYS: [&str; 7] = [
 /// The keys of a file, so that an unknown one is held against all of them.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(dead_code, reason = "only whether they are there is of interest")]
 struct Keys {
     seed: IgnoredAny,
     direct: IgnoredAny,

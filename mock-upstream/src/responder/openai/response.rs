@@ -1,137 +1,17 @@
-//! `POST /v1/chat/completions`: reading requests, and writing answers in `OpenAI`'s and Mistral's shapes.
+//! Writing chat completions, whole and as streams.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use super::ask::{Ask, Choice, Tool, read_limit, read_messages, read_model};
-use super::identity::nonce_in;
-use super::refusal::Refusal;
-use super::reply::{Call, Reply, Step, finish_name, quoted};
+use super::usage::usage;
 use crate::config::{Behaviour, Dialect, UsageInStream};
 use crate::journal::Endpoint;
+use crate::responder::ask::Ask;
+use crate::responder::reply::{Call, Reply, Step, finish_name, quoted};
 use crate::script::{Content, Frames};
-use crate::tokens;
-
-/// Reads a request body.
-pub(super) fn read(body: &Value) -> Result<Ask, Refusal> {
-    let model = read_model(body)?;
-    let messages = read_messages(body)?;
-    let limit = match read_limit(body, "max_completion_tokens")? {
-        None => read_limit(body, "max_tokens")?,
-        limit => limit,
-    };
-    let mut input_tokens = messages.iter().map(message_tokens).sum();
-    let mut tools = Vec::new();
-    for tool in body["tools"].as_array().into_iter().flatten() {
-        let function = &tool["function"];
-        let Some(name) = function["name"].as_str() else {
-            return Err(Refusal::bad_request(
-                "tools: expected {\"type\":\"function\",\"function\":{\"name\":…}}",
-            ));
-        };
-        let schema = function
-            .get("parameters")
-            .cloned()
-            .unwrap_or_else(|| json!({}));
-        let description = function["description"].as_str().unwrap_or_default();
-        input_tokens += tokens::of_tool(name, description, &schema);
-        tools.push(Tool {
-            name: name.to_owned(),
-            schema,
-        });
-    }
-    Ok(Ask {
-        model,
-        stream: body["stream"].as_bool().unwrap_or(false),
-        include_usage: body["stream_options"]["include_usage"]
-            .as_bool()
-            .unwrap_or(false),
-        limit,
-        tools,
-        choice: read_choice(&body["tool_choice"])?,
-        parallel: body["parallel_tool_calls"].as_bool().unwrap_or(true),
-        input_tokens,
-    })
-}
-
-fn read_choice(choice: &Value) -> Result<Choice, Refusal> {
-    match choice {
-        Value::Null => return Ok(Choice::Any),
-        Value::String(name) => match name.as_str() {
-            "none" => return Ok(Choice::None),
-            "auto" | "required" | "any" => return Ok(Choice::Any),
-            _ => {}
-        },
-        named => {
-            if let Some(name) = named["function"]["name"].as_str() {
-                return Ok(Choice::Named(name.to_owned()));
-            }
-        }
-    }
-    Err(Refusal::bad_request(
-        "tool_choice: expected none, auto, required or {\"type\":\"function\",\"function\":{\"name\":…}}",
-    ))
-}
-
-fn message_tokens(message: &Value) -> u64 {
-    let content: u64 = texts(&message["content"]).map(tokens::of_text).sum();
-    let calls: u64 = message["tool_calls"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|call| call["function"]["arguments"].as_str())
-        .map(|arguments| match serde_json::from_str(arguments) {
-            Ok(value) => tokens::of_text(&tokens::canonical(&value)),
-            Err(_) => tokens::of_text(arguments),
-        })
-        .sum();
-    tokens::MESSAGE_TOKENS + content + calls
-}
-
-/// The texts of a message's content: a string, or a list of parts.
-fn texts(content: &Value) -> impl Iterator<Item = &str> {
-    let parts = content.as_array().into_iter().flatten();
-    content
-        .as_str()
-        .into_iter()
-        .chain(parts.filter_map(|part| part["text"].as_str()))
-}
-
-/// The nonce of the first message that has one.
-pub(super) fn find_nonce(body: &Value) -> Option<String> {
-    let messages = body["messages"].as_array()?;
-    messages
-        .iter()
-        .flat_map(|message| texts(&message["content"]))
-        .find_map(nonce_in)
-}
-
-/// An error body, in the shape of the dialect.
-pub(super) fn error_body(refusal: &Refusal, dialect: Dialect) -> String {
-    let status = refusal.status.as_u16();
-    let kind = match status {
-        429 => "rate_limit_error",
-        500.. => "server_error",
-        _ => "invalid_request_error",
-    };
-    let code = refusal
-        .code
-        .or((status == 429).then_some("rate_limit_exceeded"));
-    let body = match dialect {
-        Dialect::OpenAi | Dialect::Vllm | Dialect::OpenRouter => json!({
-            "error": {"message": refusal.message, "type": kind, "param": null, "code": code},
-        }),
-        Dialect::Mistral => json!({
-            "object": "error", "message": refusal.message, "type": kind, "param": null, "code": code,
-        }),
-    };
-    body.to_string()
-}
 
 /// A whole body.
-pub(super) fn whole(ask: &Ask, reply: &Reply, dialect: Dialect) -> String {
+pub(in crate::responder) fn whole(ask: &Ask, reply: &Reply, dialect: Dialect) -> String {
     let text = reply.text();
     let reasoning = reply.reasoning();
     let (content, reasoning_member) = match dialect {
@@ -177,7 +57,7 @@ fn content_or_null(reply: &Reply, text: &str) -> String {
 }
 
 /// The frames of a stream.
-pub(super) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behaviour) -> Frames {
+pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behaviour) -> Frames {
     let dialect = behaviour.dialect;
     let shows_usage =
         ask.include_usage || behaviour.output.usage_in_stream == UsageInStream::Always;
@@ -343,23 +223,4 @@ fn whole_call(call: &Call) -> String {
 
 fn join(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(",")
-}
-
-/// Usage, with the cost's digits as they are.
-fn usage(reply: &Reply, dialect: Dialect) -> String {
-    let usage = reply.usage;
-    let details = match dialect {
-        Dialect::OpenAi | Dialect::Vllm | Dialect::OpenRouter => format!(
-            ",\"prompt_tokens_details\":{{\"cached_tokens\":{}}},\"completion_tokens_details\":{{\"reasoning_tokens\":{}}}",
-            usage.cache_read, usage.reasoning,
-        ),
-        Dialect::Mistral => String::new(),
-    };
-    format!(
-        "{{\"prompt_tokens\":{},\"completion_tokens\":{},\"total_tokens\":{}{details}{}}}",
-        usage.input,
-        usage.output,
-        usage.input + usage.output,
-        reply.cost_member(),
-    )
 }
