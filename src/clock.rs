@@ -91,6 +91,11 @@ impl Clock {
         })
     }
 
+    /// Whether this is the machine's own time, of which a run can use CPU and lose turns.
+    pub const fn is_live(&self) -> bool {
+        matches!(self.0, Source::Live { .. })
+    }
+
     /// Whether [`Self::sleep_until`] is precise here.
     pub fn is_precise(&self) -> bool {
         match &self.0 {

@@ -34,12 +34,14 @@ struct Reading {
 impl<T: Transport> Conduct<T> {
     /// Writes the facts of each second, until `over` is dropped or told.
     pub async fn pulse(self: Arc<Self>, mut over: tokio::sync::oneshot::Receiver<()>) {
+        // In virtual time the machine's own troubles are none of the run's: its numbers are exact.
+        let live = self.clock.is_live();
         // The cgroup is the whole process's: one worker reads it.
-        let throttling = (self.meter.worker() == 0).then(Throttling::find);
+        let throttling = (live && self.meter.worker() == 0).then(Throttling::find);
         let read = || Reading {
             at: self.clock.now(),
-            cpu: thread_cpu(),
-            scheduled: thread_scheduled(),
+            cpu: if live { thread_cpu() } else { Duration::ZERO },
+            scheduled: if live { thread_scheduled() } else { None },
             throttled_ns: throttling.as_ref().and_then(Throttling::ns),
             wall: self.clock.wall(),
         };
