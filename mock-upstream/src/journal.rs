@@ -120,6 +120,9 @@ pub struct Usage {
     pub cache_read: u64,
     /// Input tokens written to a cache.
     pub cache_write: u64,
+    /// Those of them that are kept for an hour.
+    #[serde(default)]
+    pub cache_write_1h: u64,
     /// Output tokens, reasoning included.
     pub output: u64,
     /// Reasoning tokens.

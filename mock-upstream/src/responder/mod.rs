@@ -17,6 +17,7 @@ use crate::script::{Ending, Script};
 mod anthropic;
 mod arguments;
 mod ask;
+mod cache;
 mod faults;
 mod identity;
 mod openai;
@@ -169,9 +170,6 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         Ok(ask) => ask,
         Err(refusal) => return refuse(received, behaviour, &refusal, Some(truth)),
     };
-    if config.journal_bodies {
-        truth.body = Some(body);
-    }
     let nonce = truth.nonce.clone();
     let exchange = Exchange {
         received,
@@ -190,7 +188,10 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     {
         return script;
     }
-    let reply = compose(&ask, &exchange);
+    let reply = compose(&ask, exchange.look_up(&body), &exchange);
+    if config.journal_bodies {
+        truth.body = Some(body);
+    }
     truth.response_id = Some(reply.response_id.clone());
     truth.queue = reply.queue;
     truth.usage = reply.usage;

@@ -11,6 +11,7 @@ use crate::journal::Endpoint;
 use crate::script::{Content, Ending, Frames, Script, Truth};
 
 /// A request that is refused.
+#[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) message: String,

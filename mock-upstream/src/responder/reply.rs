@@ -9,6 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ask::{Ask, Choice, Tool};
+use super::cache::Cached;
 use super::{Exchange, arguments};
 use crate::config::{Behaviour, Dialect, Surface};
 use crate::draw::Pace;
@@ -64,7 +65,7 @@ pub(super) enum Step {
 }
 
 /// Decides what is answered and when, but not its shape.
-pub(super) fn compose(ask: &Ask, exchange: &Exchange<'_>) -> Reply {
+pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Reply {
     let Exchange {
         received,
         behaviour,
@@ -90,9 +91,12 @@ pub(super) fn compose(ask: &Ask, exchange: &Exchange<'_>) -> Reply {
         .map(|call| tokens::of_call(&call.name, &call.arguments))
         .sum();
     let usage = Usage {
-        input: ask.input_tokens,
-        cache_read: 0,
-        cache_write: 0,
+        input: ask
+            .input_tokens
+            .saturating_sub(cached.read + cached.written),
+        cache_read: cached.read,
+        cache_write: cached.written,
+        cache_write_1h: cached.written_1h,
         output: reasoning_tokens + text_tokens + call_tokens,
         reasoning: reasoning_tokens,
     };
@@ -107,7 +111,11 @@ pub(super) fn compose(ask: &Ask, exchange: &Exchange<'_>) -> Reply {
     let usage_cost = cost
         .clone()
         .filter(|_| behaviour.cost.surfaces.contains(&Surface::Usage));
-    let mut pace = Pace::new(&behaviour.timing, &exchange.draws, ask.input_tokens);
+    let mut pace = Pace::new(
+        &behaviour.timing,
+        &exchange.draws,
+        ask.input_tokens.saturating_sub(cached.read),
+    );
     let mut reply = Reply {
         request_id: super::identity::request_id(arrival.seq),
         response_id: format!(

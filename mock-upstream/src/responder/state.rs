@@ -16,6 +16,9 @@ use super::Received;
 /// Requests whose attempts are counted.
 const ATTEMPTS_MAX: NonZeroUsize = NonZeroUsize::new(65_536).expect("more than none");
 
+/// Prefixes of prompts that are kept.
+const PREFIXES_MAX: NonZeroUsize = NonZeroUsize::new(262_144).expect("more than none");
+
 /// What the responder remembers.
 #[derive(Debug)]
 pub struct State {
@@ -30,6 +33,8 @@ struct Memory {
     counts: HashMap<String, u64>,
     /// When each slot in use is free again, by profile.
     slots: HashMap<String, BinaryHeap<Reverse<Duration>>>,
+    /// Until when each prefix of a prompt is kept, by its digest, and for how long after its last use.
+    prefixes: LruCache<u64, (Duration, Duration)>,
     /// The mark of the latest request.
     mark: String,
 }
@@ -48,6 +53,7 @@ impl Memory {
             attempts: LruCache::new(ATTEMPTS_MAX),
             counts: HashMap::new(),
             slots: HashMap::new(),
+            prefixes: LruCache::new(PREFIXES_MAX),
             mark: String::new(),
         }
     }
@@ -108,6 +114,33 @@ impl State {
         }
         busy.push(Reverse(begin + service));
         begin.saturating_sub(at)
+    }
+
+    /// The tokens of the longest of some prefixes, each a digest with its tokens, that is kept at `at`; 0 if none is.
+    /// It is kept on from there.
+    pub(super) fn recall(
+        &self,
+        prefixes: impl DoubleEndedIterator<Item = (u64, u64)>,
+        at: Duration,
+    ) -> u64 {
+        let mut memory = self.lock();
+        for (digest, tokens) in prefixes.rev() {
+            if let Some((until, ttl)) = memory.prefixes.get_mut(&digest)
+                && *until >= at
+            {
+                *until = at + *ttl;
+                return tokens;
+            }
+        }
+        0
+    }
+
+    /// Keeps prefixes for a time each after `at`.
+    pub(super) fn remember(&self, prefixes: impl Iterator<Item = (u64, Duration)>, at: Duration) {
+        let mut memory = self.lock();
+        for (digest, ttl) in prefixes {
+            memory.prefixes.put(digest, (at + ttl, ttl));
+        }
     }
 
     /// Leaves a mark, and takes up that of the request before; empty for the first.

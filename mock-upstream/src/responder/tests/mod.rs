@@ -1,5 +1,7 @@
 //! Each shape, read back as JSON.
 
+mod cache;
+
 use std::collections::BTreeMap;
 
 use super::identity::nonce_in;
