@@ -1,6 +1,7 @@
 //! Each shape, read back as JSON.
 
 mod cache;
+mod profiles;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,89 @@
+//! Which behaviour answers, and when answers come that depend on others.
+
+use super::*;
+
+const CONFIG: &str = r#"
+    [timing]
+    ttft_ms = { fixed = 40 }
+    gap_ms = { fixed = 10 }
+    [profiles.busy]
+    models = ["busy-*"]
+    timing.slots = 2
+    timing.prefill_us_per_token = 1000
+    [profiles.short]
+    models = ["short"]
+    output.tokens = 1
+    output.obey_limit = false
+"#;
+
+/// When the frames of an answer leave, in milliseconds, and what the journal says.
+fn times(model: &str, profile: Option<&str>, state: &State, at_ms: u64) -> (Vec<u128>, Truth) {
+    let config = Config::from_toml(CONFIG, "test").expect("valid");
+    let mut headers = HeaderMap::new();
+    if let Some(profile) = profile {
+        headers.insert(PROFILE_HEADER, profile.parse().expect("a value"));
+    }
+    let body = prompt(&json!({"model": model, "stream": true})).to_string();
+    let received = Received {
+        method: &Method::POST,
+        path: CHAT_COMPLETIONS,
+        headers: &headers,
+        body: body.as_bytes(),
+        arrival: Arrival {
+            at: Duration::from_millis(at_ms),
+            ..Arrival::default()
+        },
+    };
+    let script = respond(&received, &config, state);
+    let times = script.frames.iter().map(|(frame, _)| frame.at.as_millis());
+    (times.collect(), truth(&script).clone())
+}
+
+#[test]
+fn a_header_or_else_the_model_chooses_the_profile() {
+    let state = State::default();
+    let profile = |model, header| times(model, header, &state, 0).1.profile;
+    assert_eq!(profile(MODEL, None), None);
+    assert_eq!(profile("busy-1", None).as_deref(), Some("busy"));
+    assert_eq!(profile("busy-1", Some("short")).as_deref(), Some("short"));
+    assert_eq!(profile(MODEL, Some("short")).as_deref(), Some("short"));
+    // One token in place of the three that the request allows.
+    assert_eq!(times("short", None, &state, 0).0, [20, 40, 40, 40]);
+    let body = prompt(&json!({})).to_string();
+    let mut headers = HeaderMap::new();
+    headers.insert(PROFILE_HEADER, "sort".parse().expect("a value"));
+    let config = Config::from_toml(CONFIG, "test").expect("valid");
+    let script = ask_with(MESSAGES, body.as_bytes(), &headers, &config);
+    assert_eq!(script.status, StatusCode::BAD_REQUEST);
+    let message = whole_body(&script)["error"]["message"].to_string();
+    assert!(
+        message.contains("expected one of [busy, short]"),
+        "{message}"
+    );
+}
+
+#[test]
+fn prompt_tokens_delay_the_first_token() {
+    // 11 tokens of a millisecond each, half of the wait before the head.
+    assert_eq!(
+        times("busy", Some("busy"), &State::default(), 0).0[..3],
+        [25, 51, 61]
+    );
+}
+
+#[test]
+fn requests_wait_for_a_slot_in_order_of_receipt() {
+    let state = State::default();
+    // Each answer takes 71 ms; two are under way at a time.
+    let begin = |at_ms| {
+        let (times, truth) = times("busy-1", None, &state, at_ms);
+        (times[1], truth.queue.as_millis())
+    };
+    assert_eq!(begin(0), (51, 0));
+    assert_eq!(begin(10), (51, 0));
+    assert_eq!(begin(20), (51 + 51, 51));
+    assert_eq!(begin(20), (51 + 61, 61));
+    assert_eq!(begin(300), (51, 0));
+    // Another profile has slots of its own.
+    assert_eq!(times("short", None, &state, 20).1.queue, Duration::ZERO);
+}
