@@ -54,6 +54,7 @@ ANSWERING = {
     "plain": {},
     "thinking": {"output.reasoning_share": "0.4"},
     "mistral": {"dialect": '"mistral"', "output.reasoning_share": "0.4"},
+    "caching": {"cache.enabled": "true", "cache.min_tokens": "16", "cache.block_tokens": "8"},
 }
 FAILING = {
     # 401 and 404 are what `plain` says of a wrong key and an unknown model.
@@ -74,9 +75,10 @@ BREAKS = {
     "cut": {name: fault("cut") for name in ANSWERING},
     # Nothing fails any more.
     "heal": {name: dict.fromkeys(keys) for name, keys in FAILING.items()},
-    # Any key will do, another model is the one there is, and usage comes unasked.
+    # Any key will do, another model is the one there is, usage comes unasked, nothing is cached.
     "lax": {
-        "plain": {"api_key": None, "models": '["another"]', "output.usage_in_stream": '"always"'}
+        "plain": {"api_key": None, "models": '["another"]', "output.usage_in_stream": '"always"'},
+        "caching": {"cache.enabled": "false"},
     },
     # OpenAI's endpoint speaks Mistral's dialect.
     "dialect": {name: {"dialect": '"mistral"'} for name in ("plain", "thinking")},
@@ -155,6 +157,7 @@ CASES = (
     Case("reasoning, then tools", ("cut", "dialect")),
     Case("mistral's text", ("cut",), (WHOLE, STREAMED), OPENAI),
     Case("mistral's tools", ("cut",), (WHOLE, STREAMED), OPENAI),
+    Case("cached prompt", ("cut", "lax")),
     Case("usage unasked", ("cut", "lax"), (STREAMED,), OPENAI),
     # Sends results back with a request that forbids further calls; the loop leaves that to the model.
     Case("tool results", ("cut",)),

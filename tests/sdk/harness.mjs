@@ -26,7 +26,7 @@ const textOf = (nonce, count) => Array.from({ length: count }, (_, i) => `${nonc
  * The cases; what differs between the SDKs is in the methods that a subclass adds.
  *
  * `ask(way, mock, ask, messages, heard, options)` gives an answer (`model`, `finish`, `text`, `reasoning`, `calls`,
- * `usage`, `cost`, `message`, `requestId`), and pushes texts to `heard` as they come. `prompt(text)` is the messages of
+ * `usage`, `cost`, `message`, `requestId`), and pushes texts to `heard` as they come. `prompt(text, cached)` is the messages of
  * a first turn, `results(answer, contents)` those that follow an answer with calls.
  */
 export class Suite {
@@ -86,6 +86,18 @@ export class Suite {
     const answer = await this.ask(way, mock, ask, this.prompt(prompt), heard, { retries: attempts - 1 });
     this.check(answer, this.only(await this.journal(mock, prompt), attempts), ask, way, prompt);
     if (way !== 'whole') expect('text as it came', heard.join(''), answer.text);
+  }
+
+  /** The same prompt twice; the second time it is read from the cache. */
+  async cachedPrompt(way) {
+    const prompt = nonce();
+    const messages = this.prompt(prompt + ' word'.repeat(30), true);
+    for (const turn of [1, 2]) {
+      const answer = await this.ask(way, 'caching', {}, messages, []);
+      const entry = this.only(await this.journal('caching', prompt), turn);
+      this.check(answer, entry, {}, way, prompt);
+      expect('read from the cache', entry.usage.cache_read > 0, turn === 2);
+    }
   }
 
   /** The error of a request that has to fail. */
@@ -190,6 +202,7 @@ export class Suite {
       recovery: (way) => this.answered(way, 'recovering', {}, 3),
       reasoning: (way) => this.answered(way, 'thinking', {}),
       'reasoning, then tools': (way) => this.answered(way, 'thinking', asks['parallel tools']),
+      'cached prompt': (way) => this.cachedPrompt(way),
       'error event': (way) => this.errorEvent(way),
       cut: (way) => this.cut(way),
       retries: (way) => this.retries(way),

@@ -102,7 +102,7 @@ class Suite:
     """The cases; what differs between the SDKs is in the methods that a subclass adds.
 
     `ask(way, mock, ask, messages, heard, **options)` gives an `Answer`, and appends texts to `heard` as they
-    come. `prompt(text)` is the messages of a first turn, `results(answer, contents)` those that follow an
+    come. `prompt(text, cached)` is the messages of a first turn, `results(answer, contents)` those that follow an
     answer with calls.
     """
 
@@ -181,6 +181,16 @@ class Suite:
         self.check(answer, entry, ask, way, nonce)
         if way != "whole":
             expect("text as it came", "".join(heard), answer.text)
+
+    async def cached_prompt(self, way):
+        """The same prompt twice; the second time it is read from the cache."""
+        nonce, mock = secrets.token_hex(16), "caching"
+        messages = self.prompt(nonce + 30 * " word", cached=True)
+        for turn in (1, 2):
+            answer = await self.ask(way, mock, {}, messages, [])
+            entry = self.only(self.journal(mock, nonce), turn)
+            self.check(answer, entry, {}, way, nonce)
+            expect("read from the cache", entry["usage"]["cache_read"] > 0, turn == 2)
 
     async def fails(self, way, mock, nonce, heard=None, ask=None, **options):
         """The error of a request that has to fail."""
@@ -280,7 +290,16 @@ class Suite:
         )
         for code in self.plan["errors"][self.name]:
             cases[f"status {code}"] = lambda way, code=int(code): self.status(way, code)
-        for case in ("error event", "cut", "retries", "retry-after", "tool results", "tool loop"):
+        own = (
+            "cached prompt",
+            "error event",
+            "cut",
+            "retries",
+            "retry-after",
+            "tool results",
+            "tool loop",
+        )
+        for case in own:
             cases[case] = getattr(self, re.sub("[ -]", "_", case))
         return {**cases, **self.own_cases()}
 

@@ -14,8 +14,9 @@ class Checks extends Suite {
     return this.client(Anthropic, '', mock, options);
   }
 
-  prompt(text) {
-    return [{ role: 'user', content: text }];
+  prompt(text, cached = false) {
+    const block = { type: 'text', text, cache_control: { type: 'ephemeral' } };
+    return [{ role: 'user', content: cached ? [block] : text }];
   }
 
   results(answer, contents) {

@@ -30,8 +30,9 @@ class Anthropic(harness.Suite):
             http_client=http(event_hooks=self.hooks()),
         )
 
-    def prompt(self, text):
-        return [{"role": "user", "content": text}]
+    def prompt(self, text, cached=False):
+        block = {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
+        return [{"role": "user", "content": [block] if cached else text}]
 
     def results(self, answer, contents):
         ids = [call.id for call in answer.calls]

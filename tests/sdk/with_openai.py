@@ -23,7 +23,8 @@ class OpenAI(harness.Suite):
             http_client=http(event_hooks=self.hooks()),
         )
 
-    def prompt(self, text):
+    def prompt(self, text, cached=False):
+        # What is cached is the API's business.
         return [{"role": "user", "content": text}]
 
     def results(self, answer, contents):
