@@ -4,11 +4,13 @@
 //! journal before the last frame is written: whoever has read a whole answer finds its entry. The
 //! entry of an answer that was not read to its end follows as soon as the server notices that the client is gone.
 
+use std::borrow::Cow;
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
@@ -146,8 +148,48 @@ struct Spool {
     file: File,
     file_bytes: u64,
     buffer: Vec<u8>,
+    /// Entries since the last reset.
+    entries: u64,
     /// Counts resets, so that a reader of the time before one ends.
     generation: u64,
+    /// Nothing is appended any more, so followers end.
+    closed: bool,
+    /// Who waits for the next entry.
+    waiting: Vec<Waker>,
+}
+
+/// Which entries are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Selection {
+    /// Those with this nonce only.
+    pub(crate) nonce: Option<String>,
+    /// Those whose number is at least this.
+    pub(crate) since: u64,
+    /// Those to come as well, until the journal is closed. A reset does not end it.
+    pub(crate) follow: bool,
+}
+
+/// What a [`Selection`] looks at.
+#[derive(Deserialize)]
+struct Name<'a> {
+    seq: u64,
+    #[serde(borrow)]
+    nonce: Cow<'a, str>,
+}
+
+impl Selection {
+    fn takes(&self, line: &[u8]) -> io::Result<bool> {
+        if self.takes_all() {
+            return Ok(true);
+        }
+        let name: Name<'_> = serde_json::from_slice(line).map_err(io::Error::other)?;
+        let wanted = self.nonce.as_ref();
+        Ok(name.seq >= self.since && wanted.is_none_or(|nonce| *nonce == name.nonce))
+    }
+
+    fn takes_all(&self) -> bool {
+        self.nonce.is_none() && self.since == 0
+    }
 }
 
 impl Journal {
@@ -157,7 +199,10 @@ impl Journal {
                 file: tempfile::tempfile()?,
                 file_bytes: 0,
                 buffer: Vec::with_capacity(BUFFER_BYTES),
+                entries: 0,
                 generation: 0,
+                closed: false,
+                waiting: Vec::new(),
             }),
         })
     }
@@ -168,6 +213,8 @@ impl Journal {
         line.push(b'\n');
         let mut spool = self.lock();
         spool.buffer.extend_from_slice(&line);
+        spool.entries += 1;
+        spool.wake();
         if spool.buffer.len() >= BUFFER_BYTES {
             return spool.flush();
         }
@@ -180,11 +227,21 @@ impl Journal {
         spool.buffer.clear();
         spool.generation += 1;
         spool.file_bytes = 0;
+        spool.entries = 0;
+        // Followers have to begin anew, lest they read on where the entries after this are.
+        spool.wake();
         spool.file.set_len(0)
     }
 
-    /// All entries of this moment as lines, or those with one nonce.
-    pub(crate) fn lines(self: &Arc<Self>, nonce: Option<String>) -> io::Result<Lines> {
+    /// Lets those who follow end once they have read what there is.
+    pub(crate) fn close(&self) {
+        let mut spool = self.lock();
+        spool.closed = true;
+        spool.wake();
+    }
+
+    /// The entries of this moment as lines, or some of them.
+    pub(crate) fn lines(self: &Arc<Self>, selection: Selection) -> io::Result<Lines> {
         let mut spool = self.lock();
         spool.flush()?;
         Ok(Lines {
@@ -192,8 +249,21 @@ impl Journal {
             offset: 0,
             end: spool.file_bytes,
             generation: spool.generation,
-            nonce,
+            selection,
         })
+    }
+
+    /// Waits until there are so many entries since the last reset.
+    pub(crate) async fn reach(&self, entries: u64) {
+        poll_fn(|context| {
+            let mut spool = self.lock();
+            if spool.entries >= entries {
+                return Poll::Ready(());
+            }
+            spool.await_next(context);
+            Poll::Pending
+        })
+        .await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Spool> {
@@ -222,6 +292,17 @@ impl Spool {
         self.file.read_exact(&mut bytes)?;
         Ok(bytes)
     }
+
+    fn await_next(&mut self, context: &Context<'_>) {
+        let waker = context.waker();
+        if !self.waiting.iter().any(|other| other.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+
+    fn wake(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
 }
 
 /// Reads the journal piece by piece; as a response's body it streams.
@@ -231,7 +312,7 @@ pub(crate) struct Lines {
     offset: u64,
     end: u64,
     generation: u64,
-    nonce: Option<String>,
+    selection: Selection,
 }
 
 impl Lines {
@@ -257,13 +338,12 @@ impl Lines {
             };
             piece.truncate(last + 1);
             self.offset += piece.len() as u64;
-            let Some(nonce) = &self.nonce else {
+            if self.selection.takes_all() {
                 return Ok(Some(piece));
-            };
+            }
             let mut kept = Vec::new();
             for line in piece.split_inclusive(|byte| *byte == b'\n') {
-                let entry: JournalEntry = serde_json::from_slice(line).map_err(io::Error::other)?;
-                if entry.nonce == *nonce {
+                if self.selection.takes(line)? {
                     kept.extend_from_slice(line);
                 }
             }
@@ -271,6 +351,28 @@ impl Lines {
                 return Ok(Some(kept));
             }
         }
+    }
+
+    /// Looks for what came after the end: false if there is nothing, and never will be. Without anything yet, whoever
+    /// polls is woken by the next entry.
+    fn poll_more(&mut self, context: &Context<'_>) -> Poll<io::Result<bool>> {
+        if !self.selection.follow {
+            return Poll::Ready(Ok(false));
+        }
+        let mut spool = self.journal.lock();
+        spool.flush()?;
+        if spool.generation != self.generation {
+            (self.generation, self.offset) = (spool.generation, 0);
+        }
+        self.end = spool.file_bytes;
+        if self.end > self.offset {
+            return Poll::Ready(Ok(true));
+        }
+        if spool.closed {
+            return Poll::Ready(Ok(false));
+        }
+        spool.await_next(context);
+        Poll::Pending
     }
 
     /// All entries, parsed.
@@ -291,15 +393,24 @@ impl Body for Lines {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = self.next_piece().transpose();
-        Poll::Ready(piece.map(|piece| piece.map(|bytes| Frame::data(bytes.into()))))
+        loop {
+            if let Some(piece) = self.next_piece()? {
+                return Poll::Ready(Some(Ok(Frame::data(piece.into()))));
+            }
+            if !ready!(self.poll_more(context))? {
+                return Poll::Ready(None);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::Wake;
+
     use super::*;
 
     fn entry(seq: u64, nonce: &str) -> JournalEntry {
@@ -341,7 +452,11 @@ mod tests {
     }
 
     fn all(journal: &Arc<Journal>, nonce: Option<&str>) -> Vec<JournalEntry> {
-        let lines = journal.lines(nonce.map(str::to_owned)).expect("readable");
+        let selection = Selection {
+            nonce: nonce.map(str::to_owned),
+            ..Selection::default()
+        };
+        let lines = journal.lines(selection).expect("readable");
         lines.parse().expect("entries")
     }
 
@@ -380,6 +495,73 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_found_by_number() {
+        let journal = Arc::new(Journal::new().expect("a temporary file"));
+        for seq in [3, 0, 2, 5, 1, 4] {
+            journal.append(&entry(seq, "n")).expect("spooled");
+        }
+        let selection = Selection {
+            since: 3,
+            ..Selection::default()
+        };
+        let found = journal.lines(selection).expect("readable");
+        let found = found.parse().expect("entries");
+        assert!(found.iter().map(|entry| entry.seq).eq([3, 5, 4]));
+    }
+
+    #[test]
+    fn a_follower_is_woken_by_an_entry_by_a_reset_and_by_the_end() {
+        let journal = Arc::new(Journal::new().expect("a temporary file"));
+        journal.append(&entry(0, "n")).expect("spooled");
+        let selection = Selection {
+            nonce: Some("n".to_owned()),
+            follow: true,
+            ..Selection::default()
+        };
+        let mut lines = journal.lines(selection).expect("readable");
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut poll = || {
+            let polled = Pin::new(&mut lines).poll_frame(&mut Context::from_waker(&waker));
+            polled.map(|piece| {
+                let piece = piece?.expect("readable").into_data().expect("data");
+                let entry: JournalEntry = serde_json::from_slice(&piece).expect("an entry");
+                Some(entry.seq)
+            })
+        };
+        assert_eq!(poll(), Poll::Ready(Some(0)));
+        assert_eq!(poll(), Poll::Pending);
+        assert_eq!(woken.count(), 0);
+        journal.append(&entry(1, "another")).expect("spooled");
+        assert_eq!((woken.count(), poll()), (1, Poll::Pending));
+        journal.append(&entry(2, "n")).expect("spooled");
+        assert_eq!((woken.count(), poll()), (2, Poll::Ready(Some(2))));
+        assert_eq!(poll(), Poll::Pending);
+        journal.clear().expect("cleared");
+        assert_eq!((woken.count(), poll()), (3, Poll::Pending));
+        journal.append(&entry(3, "n")).expect("spooled");
+        journal.close();
+        assert_eq!((woken.count(), poll()), (4, Poll::Ready(Some(3))));
+        assert_eq!(poll(), Poll::Ready(None));
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicU64);
+
+    impl Woken {
+        fn count(&self) -> u64 {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
     fn a_line_longer_than_a_piece_is_read_whole() {
         let journal = Arc::new(Journal::new().expect("a temporary file"));
         let long = entry(0, &"x".repeat(3 * READ_BYTES));
@@ -391,7 +573,7 @@ mod tests {
     fn clearing_ends_older_readers() {
         let journal = Arc::new(Journal::new().expect("a temporary file"));
         journal.append(&entry(0, "n")).expect("spooled");
-        let mut before = journal.lines(None).expect("readable");
+        let mut before = journal.lines(Selection::default()).expect("readable");
         journal.clear().expect("cleared");
         journal.append(&entry(1, "n")).expect("spooled");
         assert!(before.next_piece().expect("no error").is_none());

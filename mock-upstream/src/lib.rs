@@ -51,7 +51,8 @@ mod stubs;
 
 pub mod cli;
 
-use journal::Journal;
+use config::Behaviour;
+use journal::{Journal, Selection};
 use player::Player;
 use responder::State;
 use stats::Counters;
@@ -81,7 +82,7 @@ pub enum StartError {
     )]
     NotLoopback(SocketAddr),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", listen_hint(.source.kind()))]
     Listen {
         /// The address asked for.
         address: SocketAddr,
@@ -94,6 +95,18 @@ pub enum StartError {
     /// The journal's temporary file cannot be made.
     #[error("cannot make a temporary file for the journal: {0}")]
     Journal(io::Error),
+}
+
+/// What helps against a reason for which an address cannot be listened on.
+fn listen_hint(reason: io::ErrorKind) -> &'static str {
+    match reason {
+        io::ErrorKind::AddrInUse => {
+            "; another program listens there: stop it, or choose another port (0 takes a free one)"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+        io::ErrorKind::PermissionDenied => "; choose a port from 1024 on",
+        _ => "",
+    }
 }
 
 impl MockUpstream {
@@ -119,7 +132,33 @@ impl MockUpstream {
 
     /// All journal entries so far. For runs with very many requests, stream the journal's URL instead.
     pub fn journal(&self) -> io::Result<Vec<JournalEntry>> {
-        self.player.journal.lines(None)?.parse()
+        self.player.journal.lines(Selection::default())?.parse()
+    }
+
+    /// The entries so far of the requests with a nonce.
+    pub fn journal_of(&self, nonce: &str) -> io::Result<Vec<JournalEntry>> {
+        let selection = Selection {
+            nonce: Some(nonce.to_owned()),
+            ..Selection::default()
+        };
+        self.player.journal.lines(selection)?.parse()
+    }
+
+    /// Waits until the journal has at least `count` entries since the start or the last reset, and returns all of them.
+    ///
+    /// Where fewer come it waits for ever, so a test puts a limit around it:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # let mock = mock_upstream::MockUpstream::builder().start().await?;
+    /// let entries = tokio::time::timeout(Duration::from_secs(10), mock.wait_for(0)).await??;
+    /// assert!(entries.is_empty());
+    /// # Ok(()) }
+    /// ```
+    pub async fn wait_for(&self, count: u64) -> io::Result<Vec<JournalEntry>> {
+        self.player.journal.reach(count).await;
+        self.journal()
     }
 
     /// Counts so far.
@@ -135,6 +174,11 @@ impl MockUpstream {
     /// Waits until no request is being answered, so that every request so far is in the journal, aborted ones too.
     pub async fn idle(&self) {
         self.player.counters.idle().await;
+    }
+
+    /// Waits until a connection cannot be accepted, for want of descriptors or memory, and says why the first could not.
+    pub async fn accept_failed(&self) -> &io::Error {
+        self.player.counters.first_accept_error().await
     }
 
     /// Stops accepting, lets the answers that are being written end up to the builder's grace, and stops.
@@ -200,6 +244,23 @@ impl Builder {
         self
     }
 
+    /// How requests are answered that no profile is for: the part of the configuration that most tests are about.
+    ///
+    /// ```
+    /// use mock_upstream::MockUpstream;
+    /// use mock_upstream::config::{Behaviour, Dialect, Fault, FaultKind};
+    ///
+    /// let builder = MockUpstream::builder().behaviour(Behaviour {
+    ///     dialect: Dialect::Mistral,
+    ///     faults: vec![Fault::new(FaultKind::Cut)],
+    ///     ..Behaviour::default()
+    /// });
+    /// ```
+    pub fn behaviour(mut self, behaviour: Behaviour) -> Self {
+        self.config.behaviour = behaviour;
+        self
+    }
+
     /// Where it listens: 127.0.0.1 and a free port by default.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
@@ -224,17 +285,49 @@ impl Builder {
         self
     }
 
-    /// Stubs that answer before the upstream does, in wiremock's terms; their answers are passed through unpaced.
+    /// Stubs that answer before the upstream does, in wiremock's terms; their answers are passed through unpaced. Only
+    /// the upstream's own endpoints (`/`, `/health`, `/metrics`, `/__mock/...`) come before them.
     ///
     /// They are made anew for each wiremock server, see [`Config::rotate_after`]: set that to 0 where a stub
-    /// expects a number of calls. With [`Config::direct`] they are not consulted.
+    /// expects a number of calls, since each server counts for itself. With [`Config::direct`] they are not consulted.
     ///
     /// ```
-    /// use mock_upstream::MockUpstream;
-    /// use mock_upstream::wiremock::{Mock, ResponseTemplate, matchers::path};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    /// use mock_upstream::wiremock::matchers::path;
+    /// use mock_upstream::wiremock::{Mock, ResponseTemplate};
+    /// use mock_upstream::{Config, MockUpstream};
     ///
-    /// let builder = MockUpstream::builder()
-    ///     .stubs(|| vec![Mock::given(path("/v1/embeddings")).respond_with(ResponseTemplate::new(501))]);
+    /// let mock = MockUpstream::builder()
+    ///     .config(Config { rotate_after: 0, ..Config::default() })
+    ///     .stubs(|| {
+    ///         let embeddings = Mock::given(path("/v1/embeddings"));
+    ///         vec![embeddings.respond_with(ResponseTemplate::new(501)).expect(1)]
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// // ... the code under test calls mock.base_url() ...
+    /// # let mut client = tokio::net::TcpStream::connect(mock.address()).await?;
+    /// # client.write_all(b"POST /v1/embeddings HTTP/1.0\r\n\r\n").await?;
+    /// # let mut answer = String::new();
+    /// # client.read_to_string(&mut answer).await?;
+    /// # assert!(answer.contains(" 501 "));
+    /// mock.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// An expectation that is not met fails the test when the upstream is shut down:
+    ///
+    /// ```should_panic
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use mock_upstream::wiremock::matchers::path;
+    /// # use mock_upstream::wiremock::{Mock, ResponseTemplate};
+    /// # use mock_upstream::{Config, MockUpstream};
+    /// # let stub = || vec![Mock::given(path("/x")).respond_with(ResponseTemplate::new(501)).expect(1)];
+    /// let mock = MockUpstream::builder().stubs(stub).start().await?;
+    /// // Nobody calls it.
+    /// mock.shutdown().await; // panics: "Verifications failed"
+    /// # Ok(()) }
     /// ```
     pub fn stubs(
         mut self,

@@ -1,11 +1,12 @@
 //! Running counts of what the upstream has done, for `/__mock/stats` and for tests that wait for it to be idle.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
 use crate::journal::{Endpoint, JournalEntry, Usage};
 
@@ -45,6 +46,51 @@ pub struct Stats {
     /// Times that a connection could not be accepted, for want of descriptors or memory.
     #[serde(default)]
     pub accept_errors: u64,
+    /// Connections that ended because what came was no HTTP.
+    #[serde(default)]
+    pub protocol_errors: u64,
+}
+
+/// Models that are counted by name; those after them are counted as one. Names come from outside, and a series for each
+/// would let any client grow what is kept.
+const MODELS_MAX: usize = 64;
+
+/// A longer name is counted among the others.
+const MODEL_BYTES_MAX: usize = 128;
+
+/// What requests are told apart by in `/metrics`: closed sets only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kind {
+    pub(crate) endpoint: &'static str,
+    pub(crate) status: u16,
+    pub(crate) stream: bool,
+    /// Empty without one.
+    pub(crate) fault: String,
+}
+
+/// The counts, and what they consist of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Breakdown {
+    pub(crate) stats: Stats,
+    pub(crate) kinds: BTreeMap<Kind, u64>,
+    /// Requests by model, at most [`MODELS_MAX`].
+    pub(crate) models: BTreeMap<String, u64>,
+    /// Those of all other models.
+    pub(crate) other_models: u64,
+    /// Bytes of the bodies of requests.
+    pub(crate) body_bytes: u64,
+}
+
+impl Breakdown {
+    fn count_model(&mut self, model: &str) {
+        if let Some(count) = self.models.get_mut(model) {
+            *count += 1;
+        } else if self.models.len() < MODELS_MAX && model.len() <= MODEL_BYTES_MAX {
+            self.models.insert(model.to_owned(), 1);
+        } else {
+            self.other_models += 1;
+        }
+    }
 }
 
 /// The distribution of the time by which frames were written later than planned. Quantiles are upper bounds
@@ -67,25 +113,40 @@ pub struct Lateness {
 /// Where the counts are kept.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    counts: Mutex<Stats>,
+    counts: Mutex<Breakdown>,
     lateness: LatenessCounts,
     in_flight: AtomicU64,
     idle: Notify,
+    first_accept_error: SetOnce<io::Error>,
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
         Self {
-            counts: Mutex::new(Stats::default()),
+            counts: Mutex::new(Breakdown::default()),
             lateness: LatenessCounts::new(),
             in_flight: AtomicU64::new(0),
             idle: Notify::new(),
+            first_accept_error: SetOnce::new(),
         }
     }
 
     /// Counts an entry that went to the journal, or that the journal failed to take.
     pub(crate) fn count(&self, entry: &JournalEntry, journaled: bool) {
-        let mut stats = self.lock();
+        let mut counts = self.lock();
+        let kind = Kind {
+            endpoint: match entry.endpoint {
+                Endpoint::OpenAi => "openai",
+                Endpoint::Anthropic => "anthropic",
+            },
+            status: entry.status,
+            stream: entry.stream,
+            fault: entry.fault.clone().unwrap_or_default(),
+        };
+        *counts.kinds.entry(kind).or_default() += 1;
+        counts.count_model(&entry.model);
+        counts.body_bytes += entry.body_bytes;
+        let stats = &mut counts.stats;
         stats.requests += 1;
         match entry.endpoint {
             Endpoint::OpenAi => stats.openai += 1,
@@ -111,12 +172,24 @@ impl Counters {
         self.lateness.count(ns);
     }
 
-    pub(crate) fn count_accept_error(&self) {
-        self.lock().accept_errors += 1;
+    /// Counts a connection that could not be accepted, and keeps the reason of the first.
+    pub(crate) fn count_accept_error(&self, error: io::Error) {
+        self.lock().stats.accept_errors += 1;
+        // Only the first finds it empty.
+        let _ = self.first_accept_error.set(error);
+    }
+
+    /// Waits until a connection could not be accepted: why the first could not.
+    pub(crate) async fn first_accept_error(&self) -> &io::Error {
+        self.first_accept_error.wait().await
+    }
+
+    pub(crate) fn count_protocol_error(&self) {
+        self.lock().stats.protocol_errors += 1;
     }
 
     pub(crate) fn count_rotation(&self) {
-        self.lock().rotations += 1;
+        self.lock().stats.rotations += 1;
     }
 
     pub(crate) fn enter(&self) {
@@ -142,23 +215,33 @@ impl Counters {
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
-        let mut stats = self.lock().clone();
+        let mut stats = self.lock().stats.clone();
         stats.lateness = self.lateness.summary();
         stats.in_flight = self.in_flight.load(Ordering::SeqCst);
         stats
     }
 
+    /// The counts with what they consist of, and the distribution of lateness.
+    pub(crate) fn breakdown(&self) -> (Breakdown, Histogram) {
+        let mut breakdown = self.lock().clone();
+        breakdown.stats.in_flight = self.in_flight.load(Ordering::SeqCst);
+        (breakdown, self.lateness.histogram())
+    }
+
     pub(crate) fn clear(&self) {
-        let mut stats = self.lock();
-        let rotations = stats.rotations;
-        *stats = Stats {
-            rotations,
-            ..Stats::default()
+        let mut counts = self.lock();
+        let rotations = counts.stats.rotations;
+        *counts = Breakdown {
+            stats: Stats {
+                rotations,
+                ..Stats::default()
+            },
+            ..Breakdown::default()
         };
         self.lateness.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Stats> {
+    fn lock(&self) -> MutexGuard<'_, Breakdown> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -172,19 +255,34 @@ const BUCKETS: usize = ((64 - SUB_BUCKET_BITS as usize) + 1) << SUB_BUCKET_BITS;
 struct LatenessCounts {
     buckets: Vec<AtomicU64>,
     max: AtomicU64,
+    sum: AtomicU64,
 }
+
+/// The distribution of lateness in coarse buckets, as a scraper wants it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Histogram {
+    pub(crate) sum_ns: u64,
+    pub(crate) count: u64,
+    /// The largest value of a bucket and how many are in it; the last one, without a limit, is `None`.
+    pub(crate) buckets: Vec<(Option<u64>, u64)>,
+}
+
+/// The coarse buckets end at powers of two, less one: from 1 microsecond to 2 seconds.
+const HISTOGRAM_BITS: std::ops::RangeInclusive<u32> = 10..=31;
 
 impl LatenessCounts {
     fn new() -> Self {
         Self {
             buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
             max: AtomicU64::new(0),
+            sum: AtomicU64::new(0),
         }
     }
 
     fn count(&self, ns: u64) {
         self.buckets[bucket(ns)].fetch_add(1, Ordering::Relaxed);
         self.max.fetch_max(ns, Ordering::Relaxed);
+        self.sum.fetch_add(ns, Ordering::Relaxed);
     }
 
     fn clear(&self) {
@@ -192,6 +290,27 @@ impl LatenessCounts {
             bucket.store(0, Ordering::Relaxed);
         }
         self.max.store(0, Ordering::Relaxed);
+        self.sum.store(0, Ordering::Relaxed);
+    }
+
+    fn histogram(&self) -> Histogram {
+        let mut buckets = Vec::new();
+        let mut next = 0;
+        for bits in HISTOGRAM_BITS {
+            let end = bucket(1 << bits);
+            let counts = self.buckets[next..end].iter();
+            let count = counts.map(|bucket| bucket.load(Ordering::Relaxed)).sum();
+            buckets.push((Some((1 << bits) - 1), count));
+            next = end;
+        }
+        let counts = self.buckets[next..].iter();
+        let above = counts.map(|bucket| bucket.load(Ordering::Relaxed)).sum();
+        buckets.push((None, above));
+        Histogram {
+            sum_ns: self.sum.load(Ordering::Relaxed),
+            count: buckets.iter().map(|(_, count)| count).sum(),
+            buckets,
+        }
     }
 
     fn summary(&self) -> Lateness {
@@ -254,6 +373,60 @@ mod tests {
             assert!(upper_bound(index) - ns <= ns / 8, "{ns} in {index}");
             before = index;
         }
+    }
+
+    #[test]
+    fn coarse_buckets_hold_what_is_not_above_them() {
+        let counts = LatenessCounts::new();
+        for ns in [
+            0,
+            1_023,
+            1_024,
+            2_047,
+            2_048,
+            (1 << 31) - 1,
+            1 << 31,
+            1 << 40,
+        ] {
+            counts.count(ns);
+        }
+        let histogram = counts.histogram();
+        let filled: Vec<_> = histogram
+            .buckets
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let last = Some((1_u64 << 31) - 1);
+        let expected = [
+            (Some(1_023), 2),
+            (Some(2_047), 2),
+            (Some(4_095), 1),
+            (last, 1),
+            (None, 2),
+        ];
+        assert!(filled.into_iter().eq(&expected), "{histogram:?}");
+        assert_eq!(histogram.count, 8);
+        assert_eq!(
+            histogram.sum_ns,
+            1_023 + 1_024 + 2_047 + 2_048 + (1 << 32) - 1 + (1 << 40)
+        );
+    }
+
+    #[test]
+    fn models_are_counted_by_name_up_to_a_limit() {
+        let mut breakdown = Breakdown::default();
+        let long = "x".repeat(MODEL_BYTES_MAX + 1);
+        breakdown.count_model(&long);
+        assert_eq!((breakdown.models.len(), breakdown.other_models), (0, 1));
+        for number in 0..MODELS_MAX + 5 {
+            breakdown.count_model(&format!("m{number}"));
+        }
+        breakdown.count_model("m1");
+        assert_eq!(
+            (breakdown.models.len(), breakdown.other_models),
+            (MODELS_MAX, 6)
+        );
+        assert_eq!(breakdown.models["m1"], 2);
     }
 
     #[test]

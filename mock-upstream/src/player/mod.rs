@@ -19,9 +19,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -39,10 +39,13 @@ use crate::stats::{Counters, Stats};
 use crate::stubs::{Decision, Stubs};
 
 mod conductor;
+mod control;
 mod line;
+mod metrics;
 mod performance;
 
 use conductor::Conductor;
+use control::Page;
 use line::{Line, StagedBody};
 use performance::{PacedBody, Performance, Presence, Receipt};
 
@@ -91,17 +94,20 @@ pub(crate) async fn serve(
             _ = stop.changed() => break,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else {
-                    player.counters.count_accept_error();
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                };
-                stream
+                match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        player.counters.count_accept_error(error);
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                }
             }
         };
         // Fails only if the client is gone already, which the connection finds out itself.
         let _ = stream.set_nodelay(true);
         let (transport, line) = Line::open(stream, Arc::clone(&conductor));
+        let counting = Arc::clone(&player);
         let player = Arc::clone(&player);
         let service = service_fn(move |request| {
             let player = Arc::clone(&player);
@@ -114,13 +120,30 @@ pub(crate) async fn serve(
         let watched = graceful.watch(connection);
         connections.spawn(async move {
             // A broken connection is the client's business; the journal has what was written.
-            let _ = watched.await;
+            if let Err(error) = watched.await
+                && is_no_http(error.as_ref())
+            {
+                counting.counters.count_protocol_error();
+            }
         });
     }
     drop(listener);
+    let farewell = async {
+        // Whoever follows the journal gets to see how the last answers end.
+        player.counters.idle().await;
+        player.journal.close();
+    };
     // Past the limit the rest is aborted, which journals it as not completed.
-    let _ = tokio::time::timeout(grace, graceful.shutdown()).await;
+    let _ =
+        tokio::time::timeout(grace, async { tokio::join!(farewell, graceful.shutdown()) }).await;
     connections.shutdown().await;
+}
+
+/// Whether a connection ended because what the client sent is neither HTTP/1 nor HTTP/2.
+fn is_no_http(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<hyper::Error>()
+        .is_some_and(hyper::Error::is_parse)
 }
 
 /// Makes the kernel grow the process's table of descriptors now, instead of under load.
@@ -142,41 +165,10 @@ impl Player {
         request: Request<Incoming>,
         line: &Arc<Line>,
     ) -> Response<Answer> {
-        let path = request.uri().path();
-        if path == "/health" || path.starts_with("/__mock/") {
-            return self.control(&request);
+        if let Some(page) = Page::at(request.uri().path()) {
+            return self.show(page, request.method(), request.uri().query());
         }
         self.complete(request, line).await
-    }
-
-    /// The upstream's own endpoints, which no API has.
-    fn control<B>(&self, request: &Request<B>) -> Response<Answer> {
-        let uri = request.uri();
-        let allowed = match uri.path() {
-            "/health" | "/__mock/journal" | "/__mock/stats" => Method::GET,
-            "/__mock/reset" => Method::POST,
-            _ => return text(StatusCode::NOT_FOUND, "unknown path\n"),
-        };
-        if *request.method() != allowed {
-            return text(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed}\n"));
-        }
-        let answered = match uri.path() {
-            "/health" => Ok(json(&serde_json::json!({"status": "ok"}))),
-            "/__mock/stats" => Ok(json(&self.counters.snapshot())),
-            "/__mock/reset" => self.reset().map(|()| text(StatusCode::NO_CONTENT, "")),
-            _ => {
-                let nonce = uri.query().and_then(|query| query_value(query, "nonce"));
-                self.journal.lines(nonce.map(str::to_owned)).map(|lines| {
-                    let mut response = Response::new(Answer::Journal(lines));
-                    content_type(&mut response, "application/x-ndjson");
-                    response
-                })
-            }
-        };
-        answered.unwrap_or_else(|error| {
-            let reason = format!("failed to use the journal's file: {error}\n");
-            text(StatusCode::INTERNAL_SERVER_ERROR, &reason)
-        })
     }
 
     pub(crate) fn reset(&self) -> io::Result<()> {
@@ -257,7 +249,9 @@ impl Player {
 
     async fn decide(&self, parts: &Parts, body: Bytes, receipt: &Receipt) -> Script {
         let received = receipt.received(parts, &body);
-        let Some(stubs) = &self.stubs else {
+        // `OPTIONS *` and `CONNECT` name no path, so they can be sent to no other server.
+        let stubs = self.stubs.as_ref();
+        let Some(stubs) = stubs.filter(|_| parts.uri.path().starts_with('/')) else {
             return responder::respond(&received, &self.config, &self.state);
         };
         let decided = stubs
@@ -328,36 +322,15 @@ impl Body for Answer {
             Self::Staged(body) => body.is_end_stream(),
         }
     }
-}
 
-fn text(status: StatusCode, text: &str) -> Response<Answer> {
-    let mut response = Response::new(Answer::Whole(Full::new(Bytes::copy_from_slice(
-        text.as_bytes(),
-    ))));
-    *response.status_mut() = status;
-    content_type(&mut response, "text/plain; charset=utf-8");
-    response
-}
-
-fn json(value: &impl serde::Serialize) -> Response<Answer> {
-    let body = serde_json::to_vec(value).expect("counts serialise");
-    let mut response = Response::new(Answer::Whole(Full::new(body.into())));
-    content_type(&mut response, "application/json");
-    response
-}
-
-fn content_type(response: &mut Response<Answer>, value: &'static str) {
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
-}
-
-/// The value of a query's parameter. Nonces are hexadecimal, so nothing is decoded.
-fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .find_map(|(key, value)| (key == name).then_some(value))
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Journal(lines) => lines.size_hint(),
+            Self::Paced(body) => body.size_hint(),
+            Self::Staged(body) => body.size_hint(),
+        }
+    }
 }
 
 /// Microseconds since 1970, 0 for a clock before that.

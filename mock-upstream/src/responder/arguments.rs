@@ -2,6 +2,9 @@
 //!
 //! Strings carry the call's marker, so that whoever receives them can tell which call of which request they are of.
 
+use std::cell::Cell;
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use crate::tokens;
@@ -9,31 +12,81 @@ use crate::tokens;
 /// How deep nested schemas are followed.
 const DEPTH_MAX: usize = 8;
 
+/// Elements of lists in all arguments of a call. Lists in lists multiply: without a limit, a schema of 300 bytes is
+/// answered with hundreds of megabytes.
+const ELEMENTS_MAX: u64 = 256;
+
 /// Canonical JSON of arguments: every required property, and the optional ones of a simple type.
 pub(super) fn for_schema(schema: &Value, marker: &str, call: usize) -> String {
-    tokens::canonical(&object(schema, marker, call, 0))
+    let filling = Filling {
+        marker,
+        call,
+        elements: Cell::new(ELEMENTS_MAX),
+    };
+    tokens::canonical(&filling.object(schema, 0))
 }
 
-fn object(schema: &Value, marker: &str, call: usize, depth: usize) -> Value {
-    let required: Vec<&str> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let mut members = Map::new();
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        if required.contains(&name.as_str()) || is_simple(property) {
-            members.insert(name.clone(), value(property, marker, call, depth + 1));
+/// What arguments are filled with.
+struct Filling<'a> {
+    marker: &'a str,
+    call: usize,
+    /// Elements of lists that may still come.
+    elements: Cell<u64>,
+}
+
+impl Filling<'_> {
+    fn object(&self, schema: &Value, depth: usize) -> Value {
+        let required: HashSet<&str> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let mut members = Map::new();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            if required.contains(name.as_str()) || is_simple(property) {
+                members.insert(name.clone(), self.value(property, depth + 1));
+            }
+        }
+        // Required, but not described: anything goes.
+        for name in required {
+            if !members.contains_key(name) {
+                members.insert(name.to_owned(), self.marker.into());
+            }
+        }
+        Value::Object(members)
+    }
+
+    fn value(&self, schema: &Value, depth: usize) -> Value {
+        if let Some(constant) = schema.get("const") {
+            return constant.clone();
+        }
+        if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
+            return first.clone();
+        }
+        match type_of(schema) {
+            Some("integer" | "number") => match &schema["minimum"] {
+                Value::Null => self.call.into(),
+                minimum => minimum.clone(),
+            },
+            Some("boolean") => true.into(),
+            Some("null") => Value::Null,
+            Some("array") if depth < DEPTH_MAX => {
+                let count = schema["minItems"]
+                    .as_u64()
+                    .unwrap_or(0)
+                    .min(DEPTH_MAX as u64)
+                    .min(self.elements.get());
+                self.elements.set(self.elements.get() - count);
+                let items = (0..count).map(|_| self.value(&schema["items"], depth + 1));
+                Value::Array(items.collect())
+            }
+            Some("array") => Value::Array(Vec::new()),
+            Some("object") if depth < DEPTH_MAX => self.object(schema, depth),
+            Some("object") => Value::Object(Map::new()),
+            _ => self.marker.into(),
         }
     }
-    // Required, but not described: anything goes.
-    for name in required {
-        if !members.contains_key(name) {
-            members.insert(name.to_owned(), marker.into());
-        }
-    }
-    Value::Object(members)
 }
 
 fn is_simple(schema: &Value) -> bool {
@@ -53,38 +106,6 @@ fn type_of(schema: &Value) -> Option<&str> {
             .filter_map(Value::as_str)
             .find(|name| *name != "null"),
         name => name.as_str(),
-    }
-}
-
-fn value(schema: &Value, marker: &str, call: usize, depth: usize) -> Value {
-    if let Some(constant) = schema.get("const") {
-        return constant.clone();
-    }
-    if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
-        return first.clone();
-    }
-    match type_of(schema) {
-        Some("integer" | "number") => match &schema["minimum"] {
-            Value::Null => call.into(),
-            minimum => minimum.clone(),
-        },
-        Some("boolean") => true.into(),
-        Some("null") => Value::Null,
-        Some("array") => {
-            let count = schema["minItems"]
-                .as_u64()
-                .unwrap_or(0)
-                .min(DEPTH_MAX as u64);
-            let items = (0..count).map(|_| value(&schema["items"], marker, call, depth + 1));
-            Value::Array(if depth < DEPTH_MAX {
-                items.collect()
-            } else {
-                Vec::new()
-            })
-        }
-        Some("object") if depth < DEPTH_MAX => object(schema, marker, call, depth),
-        Some("object") => Value::Object(Map::new()),
-        _ => marker.into(),
     }
 }
 

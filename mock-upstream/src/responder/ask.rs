@@ -31,9 +31,16 @@ pub(super) enum Choice {
     Named(String),
 }
 
+/// Anthropic's limit for a model's name.
+const MODEL_BYTES_MAX: usize = 256;
+
 /// The model's name, which both APIs demand.
 pub(super) fn read_model(body: &Value) -> Result<String, Refusal> {
     match body["model"].as_str() {
+        // Each chunk of a stream repeats it.
+        Some(model) if model.len() > MODEL_BYTES_MAX => Err(Refusal::bad_request(format!(
+            "model: should have at most {MODEL_BYTES_MAX} characters"
+        ))),
         Some(model) if !model.is_empty() => Ok(model.to_owned()),
         _ => Err(Refusal::bad_request("model: field required")),
     }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::config::{Behaviour, Config, PROFILE_HEADER, Surface};
 use crate::draw::Draws;
@@ -20,6 +20,7 @@ mod ask;
 mod cache;
 mod faults;
 mod identity;
+mod models;
 mod openai;
 mod refusal;
 mod reply;
@@ -34,7 +35,8 @@ pub use state::State;
 
 use ask::{Ask, Choice};
 use identity::{endpoint_of, standard_headers, truth_of};
-use refusal::{Refusal, json_now, refuse};
+use models::model_in;
+use refusal::{Refusal, refuse};
 use reply::{compose, finish_name};
 
 /// A request as it was received.
@@ -90,6 +92,7 @@ pub fn respond(received: &Received<'_>, config: &Config, state: &State) -> Scrip
     let allowed = match received.path {
         CHAT_COMPLETIONS | MESSAGES | COUNT_TOKENS => Method::POST,
         MODELS => Method::GET,
+        path if model_in(path).is_some() => Method::GET,
         path => {
             let refusal = Refusal {
                 status: StatusCode::NOT_FOUND,
@@ -119,8 +122,9 @@ pub fn respond(received: &Received<'_>, config: &Config, state: &State) -> Scrip
         return refuse(received, common, &refusal, identify(received));
     }
     match received.path {
-        MODELS => list_models(received, config),
-        COUNT_TOKENS => count_tokens(received, config),
+        MODELS => models::list(received, config),
+        COUNT_TOKENS => models::count_tokens(received, config),
+        path if model_in(path).is_some() => models::retrieve(received, config),
         _ => complete(received, config, state),
     }
 }
@@ -268,17 +272,7 @@ fn choose<'a>(
 
 /// Checks what the request names against what there is.
 fn check_names(ask: Ask, config: &Config) -> Result<Ask, Refusal> {
-    if config
-        .models
-        .as_ref()
-        .is_some_and(|models| !models.contains(&ask.model))
-    {
-        return Err(Refusal {
-            status: StatusCode::NOT_FOUND,
-            message: format!("the model `{}` does not exist", ask.model),
-            code: Some("model_not_found"),
-        });
-    }
+    models::check(&ask.model, config)?;
     if let Choice::Named(name) = &ask.choice
         && !ask.tools.iter().any(|tool| tool.name == *name)
     {
@@ -287,37 +281,4 @@ fn check_names(ask: Ask, config: &Config) -> Result<Ask, Refusal> {
         )));
     }
     Ok(ask)
-}
-
-fn list_models(received: &Received<'_>, config: &Config) -> Script {
-    let priced = || config.behaviour.cost.rates.keys().cloned().collect();
-    let models: Vec<String> = config.models.clone().unwrap_or_else(priced);
-    // Both APIs' members at once, since both have this path.
-    let data: Vec<Value> = models
-        .iter()
-        .map(|model| {
-            json!({
-                "id": model, "object": "model", "created": 0, "owned_by": "mock-upstream",
-                "type": "model", "display_name": model, "created_at": "1970-01-01T00:00:00Z",
-            })
-        })
-        .collect();
-    let body = json!({
-        "object": "list", "data": data, "has_more": false,
-        "first_id": models.first(), "last_id": models.last(),
-    });
-    json_now(received, StatusCode::OK, &body.to_string(), None)
-}
-
-fn count_tokens(received: &Received<'_>, config: &Config) -> Script {
-    let counted = serde_json::from_slice(received.body)
-        .map_err(|error| Refusal::bad_request(format!("the body is not valid JSON: {error}")))
-        .and_then(|body| anthropic::count(&body));
-    match counted {
-        Ok(count) => {
-            let body = json!({ "input_tokens": count }).to_string();
-            json_now(received, StatusCode::OK, &body, None)
-        }
-        Err(refusal) => refuse(received, &config.behaviour, &refusal, None),
-    }
 }

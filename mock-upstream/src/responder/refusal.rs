@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::identity::{identify, request_id, standard_headers};
-use super::{MESSAGES, Received, anthropic, openai};
+use super::{MESSAGES, MODELS, Received, anthropic, openai};
 use crate::config::{Behaviour, Dialect};
 use crate::journal::Endpoint;
 use crate::script::{Content, Ending, Frames, Script, Truth};
@@ -60,7 +60,11 @@ pub(super) fn refuse_at(
     truth: Option<Truth>,
 ) -> Script {
     let request_id = request_id(received.arrival.seq);
-    let body = if received.path.starts_with(MESSAGES) {
+    // Both APIs list models at the same path.
+    let anthropic = received.path.starts_with(MESSAGES)
+        || (received.path.starts_with(MODELS)
+            && received.headers.contains_key("anthropic-version"));
+    let body = if anthropic {
         anthropic::error_body(refusal, Some(&request_id))
     } else {
         openai::error_body(refusal, behaviour.dialect)

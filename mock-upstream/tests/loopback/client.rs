@@ -51,9 +51,20 @@ impl Exchange {
         headers: &str,
         body: &str,
     ) -> Self {
-        let mut stream = TcpStream::connect(address)
+        let stream = TcpStream::connect(address)
             .await
             .expect("the upstream listens");
+        Self::over(stream, method, path, headers, body).await
+    }
+
+    /// The same on a connection that is open already.
+    pub async fn over(
+        mut stream: TcpStream,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Self {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: upstream\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
             body.len(),

@@ -1,11 +1,11 @@
 //! The journal against what a client saw.
 
-use mock_upstream::JournalEntry;
 use mock_upstream::journal::Endpoint;
+use mock_upstream::{JournalEntry, MockUpstream};
 
 use crate::client::{Exchange, Reply, get, post};
 use crate::{
-    CHAT_COMPLETIONS, MESSAGES, endless, nonce, on_each_runtime, prompt, quick, run, start,
+    CHAT_COMPLETIONS, LIMIT, MESSAGES, endless, nonce, on_each_runtime, prompt, quick, run, start,
 };
 
 fn entries(reply: &Reply) -> Vec<JournalEntry> {
@@ -146,5 +146,47 @@ fn a_client_that_hangs_up_before_the_first_frame_is_journaled_too() {
             assert_eq!((entry.frames_written, entry.first_write_ns), (0, None));
         }
         mock.shutdown().await;
+    });
+}
+
+#[test]
+fn a_follower_sees_entries_as_they_come_until_the_upstream_stops() {
+    on_each_runtime(|| async {
+        // A grace that would outlast the test: stopping waits for answers, not for those who follow.
+        let builder = MockUpstream::builder().config(quick());
+        let mock = builder.grace(2 * LIMIT).start().await.expect("starts");
+        let address = mock.address();
+        post(address, MESSAGES, &prompt(1, false)).await;
+        let mut all = Exchange::open(address, "GET", "/__mock/journal?follow=true", "", "").await;
+        let query = format!("/__mock/journal?follow=true&since=2&nonce={}", nonce(1));
+        let mut some = Exchange::open(address, "GET", &query, "", "").await;
+        assert_eq!(all.head().await.1["content-type"], "application/x-ndjson");
+        // The head is out before there is anything to tell.
+        assert_eq!(some.head().await.0, 200);
+        let entry = |chunk: Option<String>| -> JournalEntry {
+            serde_json::from_str(&chunk.expect("goes on")).expect("an entry")
+        };
+        assert_eq!(entry(all.chunk().await).seq, 0);
+        for number in [2, 1, 3] {
+            post(address, CHAT_COMPLETIONS, &prompt(number, true)).await;
+            assert_eq!(entry(all.chunk().await).nonce, nonce(number));
+        }
+        assert_eq!(entry(some.chunk().await).seq, 2);
+        // A reset is no end.
+        mock.reset().expect("forgotten");
+        post(address, MESSAGES, &prompt(4, false)).await;
+        assert_eq!(entry(all.chunk().await).seq, 4);
+        // An answer that ends while the upstream stops is followed, too.
+        let body = prompt(5, true).to_string();
+        let mut last = Exchange::open(address, "POST", MESSAGES, "", &body).await;
+        last.head().await;
+        let reading = tokio::spawn(async move {
+            while last.chunk().await.is_some_and(|chunk| !chunk.is_empty()) {}
+        });
+        mock.shutdown().await;
+        reading.await.expect("no panic");
+        assert_eq!(entry(all.chunk().await).seq, 5);
+        assert_eq!(all.chunk().await.as_deref(), Some(""), "a clean end");
+        assert_eq!(some.chunk().await.as_deref(), Some(""), "a clean end");
     });
 }

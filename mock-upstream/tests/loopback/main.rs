@@ -2,6 +2,7 @@
 
 mod binary;
 mod client;
+mod control;
 mod faults;
 mod journal;
 mod serving;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::identity::nonce_in;
 use rust_decimal::Decimal;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::*;

@@ -1,0 +1,277 @@
+//! The upstream's own endpoints, which no API has: what it is, how it does, what it wrote.
+//!
+//! They are answered past wiremock, the queue for slots and the faults, so they answer however busy the upstream is.
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::Full;
+
+use super::{Answer, Player, metrics};
+use crate::journal::Selection;
+
+/// One of the upstream's own endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    Index,
+    Health,
+    Metrics,
+    Journal,
+    Stats,
+    Reset,
+    /// Nothing, where only these endpoints are.
+    Unknown,
+}
+
+/// What a person sees who opens the address in a browser.
+const INDEX: &str = concat!(
+    "mock-upstream ",
+    env!("CARGO_PKG_VERSION"),
+    ": an offline LLM upstream. Nothing it answers comes from a model.
+
+APIs
+  POST /v1/chat/completions       as OpenAI and those who imitate it
+  POST /v1/messages               as Anthropic
+  POST /v1/messages/count_tokens
+  GET  /v1/models, /v1/models/ID
+
+Its own
+  GET  /health                    {\"status\":\"ok\"}
+  GET  /metrics                   counts, for Prometheus
+  GET  /__mock/journal            what was received and written, one JSON object a completion request and line
+         ?nonce=N                 of the requests with this nonce
+         &since=SEQ               of this request and those that came after it
+         &follow=true             goes on with those to come, until you hang up
+  GET  /__mock/stats              counts, and how late frames left
+  POST /__mock/reset              forgets journal, counts, caches and queues
+"
+);
+
+impl Page {
+    const ALL: [Self; 6] = [
+        Self::Index,
+        Self::Health,
+        Self::Metrics,
+        Self::Journal,
+        Self::Stats,
+        Self::Reset,
+    ];
+
+    /// The page at a path; `None` if the path is none of the upstream's own.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        match path {
+            "/" | "/__mock" | "/__mock/" => Some(Self::Index),
+            "/health" => Some(Self::Health),
+            "/metrics" => Some(Self::Metrics),
+            "/__mock/journal" => Some(Self::Journal),
+            "/__mock/stats" => Some(Self::Stats),
+            "/__mock/reset" => Some(Self::Reset),
+            _ => path.starts_with("/__mock/").then_some(Self::Unknown),
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Index | Self::Unknown => "/__mock",
+            Self::Health => "/health",
+            Self::Metrics => "/metrics",
+            Self::Journal => "/__mock/journal",
+            Self::Stats => "/__mock/stats",
+            Self::Reset => "/__mock/reset",
+        }
+    }
+
+    /// The methods that it takes.
+    fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Reset => &[Method::POST],
+            _ => &[Method::GET, Method::HEAD],
+        }
+    }
+
+    /// The parameters of its query; `None` if it is asked by machines that add their own, which mean nothing.
+    fn parameters(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Index | Self::Health | Self::Metrics | Self::Unknown => None,
+            Self::Journal => Some(&["nonce", "since", "follow"]),
+            Self::Stats | Self::Reset => Some(&[]),
+        }
+    }
+}
+
+/// A query that means nothing here.
+#[derive(Debug, PartialEq, Eq)]
+struct BadQuery(String);
+
+impl fmt::Display for BadQuery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What a query selects of the journal. Other pages take no parameters, and so get what selects all.
+fn selection(page: Page, query: &str) -> Result<Selection, BadQuery> {
+    let mut selection = Selection::default();
+    let Some(known) = page.parameters() else {
+        return Ok(selection);
+    };
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if !known.contains(&name.as_ref()) {
+            return Err(unknown(&name, page.path(), known));
+        }
+        match name.as_ref() {
+            "nonce" => selection.nonce = Some(value.into_owned()),
+            "since" => {
+                selection.since = value.parse().map_err(|_| {
+                    BadQuery(format!(
+                        "since={value}: expected a request's number, from 0"
+                    ))
+                })?;
+            }
+            _ => {
+                selection.follow = value
+                    .parse()
+                    .map_err(|_| BadQuery(format!("follow={value}: expected true or false")))?;
+            }
+        }
+    }
+    Ok(selection)
+}
+
+fn unknown(name: &str, path: &str, known: &[&str]) -> BadQuery {
+    if known.is_empty() {
+        return BadQuery(format!("unknown parameter `{name}`, {path} takes none"));
+    }
+    let known = known.join("`, `");
+    BadQuery(format!(
+        "unknown parameter `{name}`, expected one of `{known}`"
+    ))
+}
+
+impl Player {
+    /// Answers for a page.
+    pub(super) fn show(
+        &self,
+        page: Page,
+        method: &Method,
+        query: Option<&str>,
+    ) -> Response<Answer> {
+        if page == Page::Unknown {
+            let known = Page::ALL.map(Page::path).join(", ");
+            let reason = format!("unknown path, expected one of {known}\n");
+            return text(StatusCode::NOT_FOUND, reason);
+        }
+        let methods = page.methods();
+        if !methods.contains(method) {
+            let allowed: Vec<_> = methods.iter().map(Method::as_str).collect();
+            let allowed = allowed.join(", ");
+            let reason = format!("{} does not take {method}, use {allowed}\n", page.path());
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, reason);
+            let allowed = HeaderValue::try_from(allowed).expect("methods are a header value");
+            response.headers_mut().insert(header::ALLOW, allowed);
+            return response;
+        }
+        let selection = match selection(page, query.unwrap_or_default()) {
+            Ok(selection) => selection,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        self.page(page, selection).unwrap_or_else(|error| {
+            let reason = format!("failed to use the journal's file: {error}\n");
+            text(StatusCode::INTERNAL_SERVER_ERROR, reason)
+        })
+    }
+
+    fn page(&self, page: Page, selection: Selection) -> io::Result<Response<Answer>> {
+        Ok(match page {
+            Page::Index | Page::Unknown => text(StatusCode::OK, INDEX),
+            Page::Health => json(&serde_json::json!({"status": "ok"})),
+            Page::Stats => json(&self.counters.snapshot()),
+            Page::Metrics => {
+                let exposition = metrics::exposition(&self.counters);
+                let exposition = exposition.expect("writing to a string does not fail");
+                whole(StatusCode::OK, metrics::MEDIA_TYPE, exposition)
+            }
+            Page::Reset => {
+                self.reset()?;
+                let mut response = Response::new(Answer::Whole(Full::default()));
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                response
+            }
+            Page::Journal => typed(
+                "application/x-ndjson",
+                Answer::Journal(self.journal.lines(selection)?),
+            ),
+        })
+    }
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
+    whole(status, "text/plain; charset=utf-8", text)
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Answer> {
+    let body = serde_json::to_vec(value).expect("counts serialise");
+    whole(StatusCode::OK, "application/json", body)
+}
+
+fn whole(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response<Answer> {
+    let mut response = typed(media_type, Answer::Whole(Full::new(body.into())));
+    *response.status_mut() = status;
+    response
+}
+
+fn typed(media_type: &'static str, answer: Answer) -> Response<Answer> {
+    let mut response = Response::new(answer);
+    let media_type = HeaderValue::from_static(media_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_has_a_path_of_its_own_and_a_line_in_the_index() {
+        for page in Page::ALL {
+            assert_eq!(Page::at(page.path()), Some(page));
+            assert!(page == Page::Index || INDEX.contains(page.path()));
+        }
+        assert_eq!(Page::at("/__mock/else"), Some(Page::Unknown));
+        assert_eq!(Page::at("/v1/models"), None);
+        assert_eq!(Page::at("/__mocking"), None);
+    }
+
+    #[test]
+    fn queries_are_decoded_and_held_against_what_there_is() {
+        let read = |query| selection(Page::Journal, query);
+        assert_eq!(read(""), Ok(Selection::default()));
+        let expected = Selection {
+            nonce: Some("a b&c".to_owned()),
+            since: 7,
+            follow: true,
+        };
+        assert_eq!(read("nonce=a+b%26c&since=7&follow=true"), Ok(expected));
+        for (query, reason) in [
+            (
+                "nonse=1",
+                "unknown parameter `nonse`, expected one of `nonce`, `since`, `follow`",
+            ),
+            ("since=-1", "since=-1: expected a request's number, from 0"),
+            ("follow", "follow=: expected true or false"),
+            ("follow=1", "follow=1: expected true or false"),
+        ] {
+            assert_eq!(read(query), Err(BadQuery(reason.to_owned())));
+        }
+        let reason = "unknown parameter `x`, /__mock/stats takes none";
+        assert_eq!(
+            selection(Page::Stats, "x=1"),
+            Err(BadQuery(reason.to_owned()))
+        );
+        assert_eq!(selection(Page::Health, "x=1"), Ok(Selection::default()));
+    }
+}
