@@ -101,6 +101,7 @@ impl Counters {
         stats.usage.input += entry.usage.input;
         stats.usage.cache_read += entry.usage.cache_read;
         stats.usage.cache_write += entry.usage.cache_write;
+        stats.usage.cache_write_1h += entry.usage.cache_write_1h;
         stats.usage.output += entry.usage.output;
         stats.usage.reasoning += entry.usage.reasoning;
         stats.journal_errors += u64::from(!journaled);

@@ -31,6 +31,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::billing::ledger::Ledger;
+use crate::billing::lookup;
 use crate::config::Config;
 use crate::journal::{Journal, Lines};
 use crate::responder::{self, Arrival, State};
@@ -38,6 +40,7 @@ use crate::script::{Content, Ending, Frames, Script};
 use crate::stats::{Counters, Stats};
 use crate::stubs::{Decision, Stubs};
 
+mod bills;
 mod conductor;
 mod line;
 mod performance;
@@ -143,6 +146,9 @@ impl Player {
         line: &Arc<Line>,
     ) -> Response<Answer> {
         let path = request.uri().path();
+        if path == lookup::PATH {
+            return self.look_up(&request);
+        }
         if path == "/health" || path.starts_with("/__mock/") {
             return self.control(&request);
         }
@@ -153,7 +159,7 @@ impl Player {
     fn control<B>(&self, request: &Request<B>) -> Response<Answer> {
         let uri = request.uri();
         let allowed = match uri.path() {
-            "/health" | "/__mock/journal" | "/__mock/stats" => Method::GET,
+            "/health" | "/__mock/journal" | "/__mock/ledger" | "/__mock/stats" => Method::GET,
             "/__mock/reset" => Method::POST,
             _ => return text(StatusCode::NOT_FOUND, "unknown path\n"),
         };
@@ -163,6 +169,7 @@ impl Player {
         let answered = match uri.path() {
             "/health" => Ok(json(&serde_json::json!({"status": "ok"}))),
             "/__mock/stats" => Ok(json(&self.counters.snapshot())),
+            "/__mock/ledger" => self.ledger(uri.query().unwrap_or_default()),
             "/__mock/reset" => self.reset().map(|()| text(StatusCode::NO_CONTENT, "")),
             _ => {
                 let nonce = uri.query().and_then(|query| query_value(query, "nonce"));
@@ -298,6 +305,7 @@ impl Player {
 pub(crate) enum Answer {
     Whole(Full<Bytes>),
     Journal(Lines),
+    Ledger(Box<Ledger>),
     Paced(Box<PacedBody>),
     Staged(StagedBody),
 }
@@ -315,6 +323,7 @@ impl Body for Answer {
                 .poll_frame(context)
                 .map_err(|never| match never {}),
             Self::Journal(lines) => Pin::new(lines).poll_frame(context),
+            Self::Ledger(ledger) => Pin::new(ledger.as_mut()).poll_frame(context),
             Self::Paced(body) => Pin::new(body.as_mut()).poll_frame(context),
             Self::Staged(body) => Pin::new(body).poll_frame(context),
         }
@@ -324,6 +333,7 @@ impl Body for Answer {
         match self {
             Self::Whole(body) => body.is_end_stream(),
             Self::Journal(lines) => lines.is_end_stream(),
+            Self::Ledger(ledger) => ledger.is_end_stream(),
             Self::Paced(body) => body.is_end_stream(),
             Self::Staged(body) => body.is_end_stream(),
         }
