@@ -5,16 +5,21 @@
 //! entry of an answer that was not read to its end follows as soon as the server notices that the client is gone.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
+use lru::LruCache;
 use serde::{Deserialize, Serialize};
+
+use crate::config::Class;
 
 /// The truth about one completion request and its answer. Times ending in `_ns` are nanoseconds since the
 /// upstream's start, on the monotonic clock. *Written* is the moment right before the system call that took the frame's
@@ -62,6 +67,35 @@ pub struct JournalEntry {
     pub cost: Option<String>,
     /// The cost as it was written: in the usage that went out, else in the header.
     pub recorded_cost: Option<String>,
+    /// What it truly costs as a decimal, exact: `cost` for a whole answer, 0 for an error and for a hit in a gateway's
+    /// cache, and what `cost.aborts` says for an answer that was not delivered whole. `None` for a model without rates.
+    #[serde(default)]
+    pub charged: Option<String>,
+    /// What was recorded, by surface as the configuration names it, and as `lookup` and `ledger`. The digits are those
+    /// that were written; what was not written is not here.
+    #[serde(default)]
+    pub recorded: BTreeMap<String, String>,
+    /// The mistakes that were planted in what is recorded.
+    #[serde(default)]
+    pub billing_faults: Vec<Class>,
+    /// What the answer says that it used, where that is not `usage`.
+    #[serde(default)]
+    pub wire_usage: Option<Usage>,
+    /// What the look-up and the ledger say that it used, and are priced by, where that is not `usage`.
+    #[serde(default)]
+    pub billed_usage: Option<Usage>,
+    /// Rows that the ledgers have because of it.
+    #[serde(default)]
+    pub ledger_rows: u32,
+    /// When the look-up and the ledgers know of it: microseconds since 1970, by the wall clock.
+    #[serde(default)]
+    pub recorded_unix_us: Option<u64>,
+    /// The service tier that was asked for.
+    #[serde(default)]
+    pub service_tier: Option<String>,
+    /// The model that the answer names, where it is not the requested one.
+    #[serde(default)]
+    pub served_model: Option<String>,
     /// Tool calls in the answer.
     pub tool_calls: u32,
     /// First 16 hexadecimal digits of the SHA-256 of the whole answer's visible text, delivered or not. `None` if the
@@ -122,7 +156,7 @@ pub struct Usage {
     pub cache_read: u64,
     /// Input tokens written to a cache.
     pub cache_write: u64,
-    /// Those of them that are kept for an hour.
+    /// Those of `cache_write` that it keeps for an hour.
     #[serde(default)]
     pub cache_write_1h: u64,
     /// Output tokens, reasoning included.
@@ -131,8 +165,20 @@ pub struct Usage {
     pub reasoning: u64,
 }
 
+impl Usage {
+    /// All input tokens.
+    pub fn prompt(&self) -> u64 {
+        self.input
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_write)
+    }
+}
+
 /// Bytes kept in memory before they go to the file.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Answers that can be looked up by their id; each takes about 100 bytes.
+const PLACES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).expect("more than none");
 
 /// Bytes read from the file at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -150,6 +196,8 @@ struct Spool {
     buffer: Vec<u8>,
     /// Entries since the last reset.
     entries: u64,
+    /// Where the lines of the latest answers begin, by the answer's id.
+    places: LruCache<String, u64>,
     /// Counts resets, so that a reader of the time before one ends.
     generation: u64,
     /// Nothing is appended any more, so followers end.
@@ -200,6 +248,7 @@ impl Journal {
                 file_bytes: 0,
                 buffer: Vec::with_capacity(BUFFER_BYTES),
                 entries: 0,
+                places: LruCache::new(PLACES_MAX),
                 generation: 0,
                 closed: false,
                 waiting: Vec::new(),
@@ -212,6 +261,10 @@ impl Journal {
         let mut line = serde_json::to_vec(entry).map_err(io::Error::other)?;
         line.push(b'\n');
         let mut spool = self.lock();
+        let place = spool.file_bytes + spool.buffer.len() as u64;
+        if let Some(id) = &entry.response_id {
+            spool.places.put(id.clone(), place);
+        }
         spool.buffer.extend_from_slice(&line);
         spool.entries += 1;
         spool.wake();
@@ -225,6 +278,7 @@ impl Journal {
     pub(crate) fn clear(&self) -> io::Result<()> {
         let mut spool = self.lock();
         spool.buffer.clear();
+        spool.places.clear();
         spool.generation += 1;
         spool.file_bytes = 0;
         spool.entries = 0;
@@ -264,6 +318,21 @@ impl Journal {
             Poll::Pending
         })
         .await;
+    }
+
+    /// The entry of an answer, by its id without prefix, if it is among the latest [`PLACES_MAX`].
+    pub(crate) fn find(self: &Arc<Self>, response_id: &str) -> io::Result<Option<JournalEntry>> {
+        let mut lines = self.lines(Selection::default())?;
+        let place = self.lock().places.get(response_id).copied();
+        let Some(place) = place.filter(|place| *place < lines.end) else {
+            return Ok(None);
+        };
+        lines.offset = place;
+        let piece = lines.next_piece()?.unwrap_or_default();
+        let line = piece.split_inclusive(|byte| *byte == b'\n').next();
+        let entry = line.and_then(|line| serde_json::from_slice::<JournalEntry>(line).ok());
+        // After a write that failed, another line may stand there.
+        Ok(entry.filter(|entry| entry.response_id.as_deref() == Some(response_id)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Spool> {
@@ -317,7 +386,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// The next whole lines, or nothing at the end or after a reset.
-    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut wanted = READ_BYTES;
         loop {
             let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
@@ -435,6 +504,15 @@ mod tests {
             usage: Usage::default(),
             cost: Some("0.00125".to_owned()),
             recorded_cost: None,
+            charged: Some("0.00125".to_owned()),
+            recorded: BTreeMap::new(),
+            billing_faults: vec![Class::Late],
+            wire_usage: None,
+            billed_usage: None,
+            ledger_rows: 1,
+            recorded_unix_us: Some(3),
+            service_tier: None,
+            served_model: None,
             tool_calls: 0,
             text_sha256: Some("0123456789abcdef".to_owned()),
             reasoning_sha256: None,

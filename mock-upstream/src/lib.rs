@@ -40,6 +40,7 @@ pub use wiremock;
 pub mod config;
 pub mod tokens;
 
+mod billing;
 mod draw;
 pub mod journal;
 pub mod responder;

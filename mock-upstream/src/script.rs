@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use crate::billing::Bill;
 use crate::config::FaultKind;
 use crate::journal::{Endpoint, Usage};
 
@@ -225,8 +226,8 @@ pub struct Truth {
     pub usage: Usage,
     /// Exact cost of that usage; `None` for a model without rates.
     pub cost: Option<String>,
-    /// The cost that the response's header states.
-    pub header_cost: Option<String>,
+    /// What is recorded of that cost; `None` for what is not billed.
+    pub(crate) bill: Option<Box<Bill>>,
     /// Tool calls in the answer.
     pub tool_calls: u32,
     /// Digest of the visible text, as the journal has it.

@@ -43,7 +43,12 @@ pub fn of_tool(name: &str, description: &str, schema: &Value) -> u64 {
 
 /// Tokens of a tool call that an answer returns; `arguments` is its JSON text.
 pub fn of_call(name: &str, arguments: &str) -> u64 {
-    (name.len() + arguments.len()).div_ceil(BYTES_PER_TOKEN) as u64
+    of_call_bytes(name.len() + arguments.len())
+}
+
+/// Tokens of a tool call of which so many bytes are known.
+pub(crate) fn of_call_bytes(bytes: usize) -> u64 {
+    bytes.div_ceil(BYTES_PER_TOKEN) as u64
 }
 
 /// Compact JSON with the keys of every object in byte order.

@@ -47,7 +47,7 @@ impl Default for Cost {
 }
 
 /// A place where a gateway may write a cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Surface {
     /// `usage.cost`, a JSON number, in whole bodies and in the stream's last usage (`OpenRouter`, `LiteLLM`).
@@ -66,8 +66,22 @@ pub enum Surface {
     AfterTerminator,
 }
 
+impl Surface {
+    /// The name as in the configuration and the journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::UsageObject => "usage_object",
+            Self::UsageTicks => "usage_ticks",
+            Self::Metadata => "metadata",
+            Self::Header => "header",
+            Self::AfterTerminator => "after_terminator",
+        }
+    }
+}
+
 /// Prices of one model for `per_tokens` tokens, as exact decimals in quotes. What is not said costs as much as input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// Price of input tokens.
@@ -104,7 +118,69 @@ pub struct Rate {
         skip_serializing_if = "Option::is_none"
     )]
     pub per_request: Option<Decimal>,
+    /// The model that answers under this name, as the answer says; the prices are this row's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_as: Option<String>,
+    /// Other prices for long prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_tier: Option<ContextTier>,
+    /// What the prices of tokens are multiplied by, by the request's `service_tier`. Without an entry it is 1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub service_tiers: BTreeMap<String, Factor>,
 }
+
+/// Prices of a request whose prompt has more than `above` tokens, cached ones among them: for all of its tokens, not only
+/// for those above. What is not said costs as much as this tier's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContextTier {
+    /// The longest prompt that the ordinary prices are for.
+    pub above: u64,
+    /// Price of input tokens.
+    #[serde(with = "decimal_text")]
+    pub input: Decimal,
+    /// Price of output tokens.
+    #[serde(with = "decimal_text")]
+    pub output: Decimal,
+    /// Price of input tokens that were read from a cache.
+    #[serde(
+        default,
+        with = "optional_decimal_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache_read: Option<Decimal>,
+    /// Price of input tokens that were written to a cache for five minutes.
+    #[serde(
+        default,
+        with = "optional_decimal_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache_write_5m: Option<Decimal>,
+    /// Price of input tokens that were written to a cache for an hour.
+    #[serde(
+        default,
+        with = "optional_decimal_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache_write_1h: Option<Decimal>,
+}
+
+impl ContextTier {
+    fn prices(&self) -> [Option<Decimal>; 5] {
+        [
+            Some(self.input),
+            Some(self.output),
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+        ]
+    }
+}
+
+/// What prices are multiplied by, as an exact decimal in quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Factor(#[serde(with = "decimal_text")] pub Decimal);
 
 impl Rate {
     /// Prices for input and output alone.
@@ -116,7 +192,39 @@ impl Rate {
             cache_write_5m: None,
             cache_write_1h: None,
             per_request: None,
+            served_as: None,
+            context_tier: None,
+            service_tiers: BTreeMap::new(),
         }
+    }
+
+    /// What the prices of tokens are multiplied by in a service tier.
+    pub(crate) fn factor(&self, service_tier: Option<&str>) -> Decimal {
+        service_tier
+            .and_then(|tier| self.service_tiers.get(tier))
+            .map_or(Decimal::ONE, |factor| factor.0)
+    }
+
+    fn check(&self, key: &str) -> Result<(), Problem> {
+        let own = [
+            Some(self.input),
+            Some(self.output),
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+            self.per_request,
+        ];
+        let tier = self.context_tier.iter().flat_map(ContextTier::prices);
+        let factors = self.service_tiers.values().map(|factor| Some(factor.0));
+        let mut all = own.into_iter().chain(tier).chain(factors).flatten();
+        if all.any(|price| price.is_sign_negative()) {
+            return Err(Problem::new(key, "a rate cannot be negative"));
+        }
+        if self.served_as.as_ref().is_some_and(String::is_empty) {
+            let key = format!("{key}.served_as");
+            return Err(Problem::new(key, "must not be empty"));
+        }
+        Ok(())
     }
 }
 
@@ -228,26 +336,62 @@ pub enum Class {
     DayBoundary,
 }
 
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 33] = [
+        Self::UnpricedZero,
+        Self::CacheDouble,
+        Self::CacheDropped,
+        Self::CacheTierWrong,
+        Self::StreamCumulativeSummed,
+        Self::StreamPartialKept,
+        Self::StreamCostMissing,
+        Self::TerminalEventMissed,
+        Self::ReasoningDropped,
+        Self::ReasoningDouble,
+        Self::TranslationUsageLost,
+        Self::AbortUnbilled,
+        Self::AbortFull,
+        Self::AbortEstimated,
+        Self::RetryDouble,
+        Self::ErrorBilled,
+        Self::CacheHitBilled,
+        Self::ServiceTier,
+        Self::ContextTier,
+        Self::ModelAlias,
+        Self::RatesSwapped,
+        Self::Unit1k1m,
+        Self::MarkupUndeclared,
+        Self::FloatNoise,
+        Self::Rounding,
+        Self::LedgerMissing,
+        Self::LedgerDuplicate,
+        Self::LedgerOrphan,
+        Self::SurfaceDisagree,
+        Self::UsageInconsistent,
+        Self::TokensImplausible,
+        Self::Late,
+        Self::DayBoundary,
+    ];
+}
+
 impl Cost {
     pub(super) fn check(&self) -> Result<(), Problem> {
         at_least_one("cost.per_tokens", self.per_tokens)?;
+        if !divides_a_power_of_ten(self.per_tokens) {
+            let message =
+                "must have no factors but 2 and 5, as 1000 and 1000000, so that costs are exact";
+            return Err(Problem::new("cost.per_tokens", message));
+        }
         for (model, rate) in &self.rates {
-            let all = [
-                Some(rate.input),
-                Some(rate.output),
-                rate.cache_read,
-                rate.cache_write_5m,
-                rate.cache_write_1h,
-                rate.per_request,
-            ];
-            if all
-                .into_iter()
-                .flatten()
-                .any(|price| price.is_sign_negative())
-            {
-                let key = format!("cost.rates.{model}");
-                return Err(Problem::new(key, "a rate cannot be negative"));
-            }
+            rate.check(&format!("cost.rates.{model}"))?;
+        }
+        if [Surface::Usage, Surface::UsageObject]
+            .iter()
+            .all(|surface| self.surfaces.contains(surface))
+        {
+            let message = "`usage` and `usage_object` are both `usage.cost`, expected one of them";
+            return Err(Problem::new("cost.surfaces", message));
         }
         if http::HeaderName::try_from(&self.header).is_err() {
             return Err(Problem::new("cost.header", "is no header name"));
@@ -264,6 +408,16 @@ impl Cost {
             .enumerate()
             .try_for_each(|(index, wrong)| wrong.when.check(&format!("cost.wrong.{index}.when")))
     }
+}
+
+/// Whether a price divided by `number` has an end.
+fn divides_a_power_of_ten(mut number: u64) -> bool {
+    for factor in [2, 5] {
+        while number > 0 && number.is_multiple_of(factor) {
+            number /= factor;
+        }
+    }
+    number == 1
 }
 
 /// USD per million tokens, as of 2026-07-05.

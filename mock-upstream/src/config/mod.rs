@@ -22,7 +22,10 @@ pub use behaviour::{
     Arguments, Behaviour, Cache, Delivery, Dialect, Distribution, LineEnding, Output, Silence,
     Split, Timing, Tools, UsageInStream,
 };
-pub use cost::{Aborts, Class, Cost, Rate, Rounding, RoundingMode, RoundingStage, Surface, Wrong};
+pub use cost::{
+    Aborts, Class, ContextTier, Cost, Factor, Rate, Rounding, RoundingMode, RoundingStage, Surface,
+    Wrong,
+};
 pub use fault::{Fault, FaultKind, MARKER_HEADER, When};
 
 use check::Problem;
@@ -259,6 +262,15 @@ impl Config {
     }
 }
 
+impl Config {
+    /// How a profile answers, or without one, what no profile is for.
+    pub(crate) fn behaviour_of(&self, profile: Option<&str>) -> &Behaviour {
+        profile
+            .and_then(|name| self.profiles.get(name))
+            .map_or(&self.behaviour, |profile| &profile.behaviour)
+    }
+}
+
 fn parse<'de, T: Deserialize<'de>>(table: DeTable<'de>) -> Result<T, toml::de::Error> {
     T::deserialize(toml::Deserializer::from(Spanned::new(0..0, table)))
 }
@@ -429,6 +441,9 @@ mod tests {
             input = "0.0000001"
             output = "2"
             cache_read = "0"
+            served_as = "b"
+            service_tiers = { flex = "0.5" }
+            context_tier = { above = 200000, input = "0.0000002", output = "3" }
             [[cost.wrong]]
             class = "UNIT_1K_1M"
             when = { every = 3 }
@@ -564,6 +579,32 @@ mod tests {
         rejects(
             "[output]\nreasoning_share = 1.5\n",
             "mock.toml:2: `output.reasoning_share`: 1.5 is no share, expected 0 to 1",
+        );
+    }
+
+    #[test]
+    fn impossible_prices_are_named_with_their_line() {
+        let rate = "[cost.rates.m]\ninput = \"1\"\noutput = \"1\"\n";
+        rejects(
+            &format!("{rate}context_tier = {{ above = 5, input = \"-1\", output = \"1\" }}\n"),
+            "mock.toml:1: `cost.rates.m`: a rate cannot be negative",
+        );
+        rejects(
+            &format!("{rate}service_tiers = {{ flex = \"-0.5\" }}\n"),
+            "mock.toml:1: `cost.rates.m`: a rate cannot be negative",
+        );
+        rejects(
+            &format!("{rate}served_as = \"\"\n"),
+            "mock.toml:4: `cost.rates.m.served_as`: must not be empty",
+        );
+        rejects(
+            "[cost]\nper_tokens = 3000\n",
+            "mock.toml:2: `cost.per_tokens`: must have no factors but 2 and 5, as 1000 and 1000000, \
+             so that costs are exact",
+        );
+        rejects(
+            "[cost]\nsurfaces = [\"usage\", \"usage_object\"]\n",
+            "mock.toml:2: `cost.surfaces`: `usage` and `usage_object` are both `usage.cost`, expected one of them",
         );
     }
 

@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::{Answer, Player, metrics};
+use crate::billing::ledger::Format;
 use crate::journal::Selection;
 
 /// One of the upstream's own endpoints.
@@ -19,6 +20,7 @@ pub(super) enum Page {
     Health,
     Metrics,
     Journal,
+    Ledger,
     Stats,
     Reset,
     /// Nothing, where only these endpoints are.
@@ -36,6 +38,7 @@ APIs
   POST /v1/messages               as Anthropic
   POST /v1/messages/count_tokens
   GET  /v1/models, /v1/models/ID
+  GET  /api/v1/generation?id=ID   what an answer cost, as OpenRouter says it
 
 Its own
   GET  /health                    {\"status\":\"ok\"}
@@ -44,17 +47,19 @@ Its own
          ?nonce=N                 of the requests with this nonce
          &since=SEQ               of this request and those that came after it
          &follow=true             goes on with those to come, until you hang up
+  GET  /__mock/ledger?format=F    what was recorded of costs, as CSV: litellm, openrouter or focus
   GET  /__mock/stats              counts, and how late frames left
   POST /__mock/reset              forgets journal, counts, caches and queues
 "
 );
 
 impl Page {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Index,
         Self::Health,
         Self::Metrics,
         Self::Journal,
+        Self::Ledger,
         Self::Stats,
         Self::Reset,
     ];
@@ -66,6 +71,7 @@ impl Page {
             "/health" => Some(Self::Health),
             "/metrics" => Some(Self::Metrics),
             "/__mock/journal" => Some(Self::Journal),
+            "/__mock/ledger" => Some(Self::Ledger),
             "/__mock/stats" => Some(Self::Stats),
             "/__mock/reset" => Some(Self::Reset),
             _ => path.starts_with("/__mock/").then_some(Self::Unknown),
@@ -78,6 +84,7 @@ impl Page {
             Self::Health => "/health",
             Self::Metrics => "/metrics",
             Self::Journal => "/__mock/journal",
+            Self::Ledger => "/__mock/ledger",
             Self::Stats => "/__mock/stats",
             Self::Reset => "/__mock/reset",
         }
@@ -96,6 +103,7 @@ impl Page {
         match self {
             Self::Index | Self::Health | Self::Metrics | Self::Unknown => None,
             Self::Journal => Some(&["nonce", "since", "follow"]),
+            Self::Ledger => Some(&["format"]),
             Self::Stats | Self::Reset => Some(&[]),
         }
     }
@@ -111,33 +119,46 @@ impl fmt::Display for BadQuery {
     }
 }
 
-/// What a query selects of the journal. Other pages take no parameters, and so get what selects all.
-fn selection(page: Page, query: &str) -> Result<Selection, BadQuery> {
-    let mut selection = Selection::default();
+/// What a query asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Query {
+    selection: Selection,
+    format: Option<Format>,
+}
+
+/// Reads a query. Pages without parameters get what selects all.
+fn read(page: Page, query: &str) -> Result<Query, BadQuery> {
+    let mut read = Query::default();
     let Some(known) = page.parameters() else {
-        return Ok(selection);
+        return Ok(read);
     };
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if !known.contains(&name.as_ref()) {
             return Err(unknown(&name, page.path(), known));
         }
+        let bad = |expected: &str| BadQuery(format!("{name}={value}: expected {expected}"));
         match name.as_ref() {
-            "nonce" => selection.nonce = Some(value.into_owned()),
+            "nonce" => read.selection.nonce = Some(value.into_owned()),
             "since" => {
-                selection.since = value.parse().map_err(|_| {
-                    BadQuery(format!(
-                        "since={value}: expected a request's number, from 0"
-                    ))
-                })?;
+                let since = value.parse();
+                read.selection.since = since.map_err(|_| bad("a request's number, from 0"))?;
             }
-            _ => {
-                selection.follow = value
-                    .parse()
-                    .map_err(|_| BadQuery(format!("follow={value}: expected true or false")))?;
+            "format" => {
+                let format = Format::named(&value);
+                read.format = Some(format.ok_or_else(|| bad(&formats()))?);
             }
+            _ => read.selection.follow = value.parse().map_err(|_| bad("true or false"))?,
         }
     }
-    Ok(selection)
+    if page == Page::Ledger && read.format.is_none() {
+        return Err(BadQuery(format!("format: expected {}", formats())));
+    }
+    Ok(read)
+}
+
+fn formats() -> String {
+    let names = Format::NAMES.map(|(name, _)| name);
+    format!("one of {}", names.join(", "))
 }
 
 fn unknown(name: &str, path: &str, known: &[&str]) -> BadQuery {
@@ -173,17 +194,17 @@ impl Player {
             response.headers_mut().insert(header::ALLOW, allowed);
             return response;
         }
-        let selection = match selection(page, query.unwrap_or_default()) {
-            Ok(selection) => selection,
+        let query = match read(page, query.unwrap_or_default()) {
+            Ok(query) => query,
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
-        self.page(page, selection).unwrap_or_else(|error| {
+        self.page(page, query).unwrap_or_else(|error| {
             let reason = format!("failed to use the journal's file: {error}\n");
             text(StatusCode::INTERNAL_SERVER_ERROR, reason)
         })
     }
 
-    fn page(&self, page: Page, selection: Selection) -> io::Result<Response<Answer>> {
+    fn page(&self, page: Page, query: Query) -> io::Result<Response<Answer>> {
         Ok(match page {
             Page::Index | Page::Unknown => text(StatusCode::OK, INDEX),
             Page::Health => json(&serde_json::json!({"status": "ok"})),
@@ -201,28 +222,36 @@ impl Player {
             }
             Page::Journal => typed(
                 "application/x-ndjson",
-                Answer::Journal(self.journal.lines(selection)?),
+                Answer::Journal(self.journal.lines(query.selection)?),
             ),
+            Page::Ledger => {
+                let format = query.format.expect("a ledger's query has one");
+                typed("text/csv; charset=utf-8", self.ledger(format)?)
+            }
         })
     }
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
     whole(status, "text/plain; charset=utf-8", text)
 }
 
-fn json(value: &impl serde::Serialize) -> Response<Answer> {
+pub(super) fn json(value: &impl serde::Serialize) -> Response<Answer> {
     let body = serde_json::to_vec(value).expect("counts serialise");
     whole(StatusCode::OK, "application/json", body)
 }
 
-fn whole(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response<Answer> {
+pub(super) fn whole(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Answer> {
     let mut response = typed(media_type, Answer::Whole(Full::new(body.into())));
     *response.status_mut() = status;
     response
 }
 
-fn typed(media_type: &'static str, answer: Answer) -> Response<Answer> {
+pub(super) fn typed(media_type: &'static str, answer: Answer) -> Response<Answer> {
     let mut response = Response::new(answer);
     let media_type = HeaderValue::from_static(media_type);
     response
@@ -248,14 +277,14 @@ mod tests {
 
     #[test]
     fn queries_are_decoded_and_held_against_what_there_is() {
-        let read = |query| selection(Page::Journal, query);
-        assert_eq!(read(""), Ok(Selection::default()));
+        let journal = |query| read(Page::Journal, query).map(|query| query.selection);
+        assert_eq!(journal(""), Ok(Selection::default()));
         let expected = Selection {
             nonce: Some("a b&c".to_owned()),
             since: 7,
             follow: true,
         };
-        assert_eq!(read("nonce=a+b%26c&since=7&follow=true"), Ok(expected));
+        assert_eq!(journal("nonce=a+b%26c&since=7&follow=true"), Ok(expected));
         for (query, reason) in [
             (
                 "nonse=1",
@@ -265,13 +294,15 @@ mod tests {
             ("follow", "follow=: expected true or false"),
             ("follow=1", "follow=1: expected true or false"),
         ] {
-            assert_eq!(read(query), Err(BadQuery(reason.to_owned())));
+            assert_eq!(journal(query), Err(BadQuery(reason.to_owned())));
         }
         let reason = "unknown parameter `x`, /__mock/stats takes none";
-        assert_eq!(
-            selection(Page::Stats, "x=1"),
-            Err(BadQuery(reason.to_owned()))
-        );
-        assert_eq!(selection(Page::Health, "x=1"), Ok(Selection::default()));
+        assert_eq!(read(Page::Stats, "x=1"), Err(BadQuery(reason.to_owned())));
+        assert_eq!(read(Page::Health, "x=1"), Ok(Query::default()));
+        let formats = "expected one of litellm, openrouter, focus";
+        for (query, reason) in [("", "format: "), ("format=xml", "format=xml: ")] {
+            let reason = format!("{reason}{formats}");
+            assert_eq!(read(Page::Ledger, query), Err(BadQuery(reason)));
+        }
     }
 }

@@ -31,6 +31,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::billing::ledger::Ledger;
+use crate::billing::lookup;
 use crate::config::Config;
 use crate::journal::{Journal, Lines};
 use crate::responder::{self, Arrival, State};
@@ -38,6 +40,7 @@ use crate::script::{Content, Ending, Frames, Script};
 use crate::stats::{Counters, Stats};
 use crate::stubs::{Decision, Stubs};
 
+mod bills;
 mod conductor;
 mod control;
 mod line;
@@ -165,7 +168,11 @@ impl Player {
         request: Request<Incoming>,
         line: &Arc<Line>,
     ) -> Response<Answer> {
-        if let Some(page) = Page::at(request.uri().path()) {
+        let path = request.uri().path();
+        if path == lookup::PATH {
+            return self.look_up(&request);
+        }
+        if let Some(page) = Page::at(path) {
             return self.show(page, request.method(), request.uri().query());
         }
         self.complete(request, line).await
@@ -292,6 +299,7 @@ impl Player {
 pub(crate) enum Answer {
     Whole(Full<Bytes>),
     Journal(Lines),
+    Ledger(Box<Ledger>),
     Paced(Box<PacedBody>),
     Staged(StagedBody),
 }
@@ -309,6 +317,7 @@ impl Body for Answer {
                 .poll_frame(context)
                 .map_err(|never| match never {}),
             Self::Journal(lines) => Pin::new(lines).poll_frame(context),
+            Self::Ledger(ledger) => Pin::new(ledger.as_mut()).poll_frame(context),
             Self::Paced(body) => Pin::new(body.as_mut()).poll_frame(context),
             Self::Staged(body) => Pin::new(body).poll_frame(context),
         }
@@ -318,6 +327,7 @@ impl Body for Answer {
         match self {
             Self::Whole(body) => body.is_end_stream(),
             Self::Journal(lines) => lines.is_end_stream(),
+            Self::Ledger(ledger) => ledger.is_end_stream(),
             Self::Paced(body) => body.is_end_stream(),
             Self::Staged(body) => body.is_end_stream(),
         }
@@ -327,6 +337,7 @@ impl Body for Answer {
         match self {
             Self::Whole(body) => body.size_hint(),
             Self::Journal(lines) => lines.size_hint(),
+            Self::Ledger(ledger) => ledger.size_hint(),
             Self::Paced(body) => body.size_hint(),
             Self::Staged(body) => body.size_hint(),
         }

@@ -17,6 +17,7 @@ use hyper::body::{Body, Frame};
 use precise_timer::Sleep;
 
 use super::Player;
+use crate::billing::{Delivery, Settlement};
 use crate::journal::{FrameTimes, JournalEntry};
 use crate::responder::{Arrival, Received};
 use crate::script::{Ending, Frame as ScriptFrame, Truth};
@@ -171,6 +172,14 @@ impl Performance {
         self.next == self.frames.len() && self.ending == Ending::Clean
     }
 
+    /// The moment of the last write by the wall clock: an answer that breaks off ends where it does.
+    fn ended_unix_us(&self) -> u64 {
+        let last = self.last_write.unwrap_or(self.receipt.at);
+        let took = last.saturating_duration_since(self.receipt.at);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.receipt.arrival.unix_us.saturating_add(took_us)
+    }
+
     fn write_journal(&mut self, completed: bool) {
         let Some(truth) = self.truth.take() else {
             return;
@@ -178,13 +187,25 @@ impl Performance {
         let player = &self.receipt.presence.player;
         let since_start =
             |moment: Instant| nanoseconds(moment.saturating_duration_since(player.started));
-        let recorded_cost = if self.cost_written {
-            truth.cost.clone()
-        } else if self.first_write.is_some() {
-            truth.header_cost
-        } else {
-            None
+        let delivery = Delivery {
+            started: self.first_write.is_some(),
+            cost_written: self.cost_written,
+            completed,
+            token_events: self.token_events,
+            ended_unix_us: self.ended_unix_us(),
         };
+        let settlement = match &truth.bill {
+            Some(bill) => {
+                let behaviour = player.config.behaviour_of(truth.profile.as_deref());
+                bill.settle(&behaviour.cost, delivery)
+            }
+            None => Settlement::without_bill(
+                truth.fault.is_some()
+                    || self.status.is_client_error()
+                    || self.status.is_server_error(),
+            ),
+        };
+        let bill = truth.bill.map(|bill| *bill).unwrap_or_default();
         let frame_times = self.written_ns.take().map(|written_ns| FrameTimes {
             planned_ns: self
                 .frames
@@ -213,7 +234,16 @@ impl Performance {
             lateness_ns_max: self.lateness_ns_max,
             usage: truth.usage,
             cost: truth.cost,
-            recorded_cost,
+            recorded_cost: settlement.recorded_in_answer(),
+            charged: settlement.charged,
+            recorded: settlement.recorded,
+            billing_faults: settlement.billing_faults,
+            wire_usage: settlement.wire_usage,
+            billed_usage: settlement.billed_usage,
+            ledger_rows: settlement.ledger_rows,
+            recorded_unix_us: settlement.recorded_unix_us,
+            service_tier: bill.service_tier,
+            served_model: bill.served_model,
             tool_calls: truth.tool_calls,
             text_sha256: truth.text_sha256,
             reasoning_sha256: truth.reasoning_sha256,

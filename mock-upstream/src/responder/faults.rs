@@ -245,6 +245,12 @@ fn break_whole(kind: FaultKind, script: &mut Script) -> bool {
         _ => return false,
     }
     script.ending = ending_of(kind);
+    if script.ending != Ending::Clean
+        && let Some(body) = pieces.first_mut()
+    {
+        // The usage, at the body's end, is not in what is left.
+        body.content = Content::NOTHING;
+    }
     script.frames = pieces.into_iter().collect();
     true
 }

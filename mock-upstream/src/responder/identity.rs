@@ -43,7 +43,7 @@ pub(super) fn truth_of(received: &Received<'_>, endpoint: Endpoint, body: &Value
         body_bytes: received.body.len() as u64,
         usage: Usage::default(),
         cost: None,
-        header_cost: None,
+        bill: None,
         tool_calls: 0,
         text_sha256: None,
         reasoning_sha256: None,

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
-use crate::config::{Behaviour, Config, PROFILE_HEADER, Surface};
+use crate::config::{Behaviour, Config, PROFILE_HEADER};
 use crate::draw::Draws;
 use crate::journal::Endpoint;
 use crate::script::{Ending, Script};
@@ -17,6 +17,7 @@ use crate::script::{Ending, Script};
 mod anthropic;
 mod arguments;
 mod ask;
+mod bill;
 mod cache;
 mod faults;
 mod identity;
@@ -75,6 +76,7 @@ struct Exchange<'a> {
     /// The name of the profile, empty without one.
     profile: &'a str,
     behaviour: &'a Behaviour,
+    service_tier: Option<&'a str>,
     /// From 1.
     attempt: u64,
     draws: Draws<'a>,
@@ -129,6 +131,11 @@ pub fn respond(received: &Received<'_>, config: &Config, state: &State) -> Scrip
     }
 }
 
+/// Whether a request has the key, if one is demanded.
+pub(crate) fn is_authorised(headers: &HeaderMap, config: &Config) -> bool {
+    authorise(headers, config).is_ok()
+}
+
 fn authorise(headers: &HeaderMap, config: &Config) -> Result<(), Refusal> {
     let Some(expected) = &config.api_key else {
         return Ok(());
@@ -170,10 +177,11 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         Endpoint::OpenAi => openai::read(&body),
         Endpoint::Anthropic => anthropic::read(&body),
     };
-    let ask = match ask.and_then(|ask| check_names(ask, config)) {
+    let mut ask = match ask.and_then(|ask| check_names(ask, config)) {
         Ok(ask) => ask,
         Err(refusal) => return refuse(received, behaviour, &refusal, Some(truth)),
     };
+    let service_tier = body["service_tier"].as_str().map(str::to_owned);
     let nonce = truth.nonce.clone();
     let exchange = Exchange {
         received,
@@ -182,14 +190,16 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         stream: ask.stream,
         profile,
         behaviour,
+        service_tier: service_tier.as_deref(),
         attempt: truth.attempt,
         draws: Draws::new(config.seed, &nonce, received.arrival.seq),
         state,
     };
     let fault = exchange.fault();
     if let Some(fault) = fault
-        && let Some(script) = exchange.replace_answer(fault, &truth)
+        && let Some(mut script) = exchange.replace_answer(fault, &truth)
     {
+        exchange.bill_error(&ask, fault.kind, &mut script);
         return script;
     }
     let reply = compose(&ask, exchange.look_up(&body), &exchange);
@@ -198,21 +208,16 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     }
     truth.response_id = Some(reply.response_id.clone());
     truth.queue = reply.queue;
-    truth.usage = reply.usage;
-    truth.cost.clone_from(&reply.cost);
+    truth.usage = reply.bill.usage;
+    truth.cost = reply.bill.cost(&behaviour.cost);
+    if let Some(served) = &reply.bill.served_model {
+        ask.model.clone_from(served);
+    }
     truth.tool_calls = u32::try_from(reply.calls.len()).unwrap_or(u32::MAX);
     truth.finish = Some(finish_name(endpoint, reply.finish).to_owned());
 
     let mut headers = standard_headers(&reply.request_id);
-    if behaviour.cost.surfaces.contains(&Surface::Header)
-        && let Some(cost) = &reply.cost
-    {
-        let stated = if ask.stream { "0" } else { cost };
-        let value = HeaderValue::from_str(stated).expect("a decimal is a header value");
-        let name = HeaderName::try_from(&behaviour.cost.header);
-        headers.insert(name.expect("the configuration was checked"), value);
-        truth.header_cost = Some(stated.to_owned());
-    }
+    bill::write_headers(&reply.bill, &behaviour.cost, &mut headers);
     let frames = match (endpoint, ask.stream) {
         (Endpoint::OpenAi, true) => openai::stream(&ask, &reply, behaviour),
         (Endpoint::Anthropic, true) => anthropic::stream(&ask, &reply),
@@ -239,6 +244,9 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
             .break_answer(fault, &mut script)
             .then_some(fault.kind);
     }
+    let mut bill = reply.bill.clone();
+    bill::write_event_after(&mut bill, endpoint, truth.fault, &mut script);
+    truth.bill = Some(Box::new(bill));
     if truth.fault.is_none() {
         (truth.text_sha256, truth.reasoning_sha256) = reply.digests();
     }

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
-use rust_decimal::Decimal;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ask::{Ask, Choice, Tool};
 use super::cache::Cached;
 use super::{Exchange, arguments};
-use crate::config::{Behaviour, Dialect, Surface};
+use crate::billing::Bill;
+use crate::config::{Dialect, Surface};
 use crate::draw::Pace;
 use crate::journal::{Endpoint, Usage};
 use crate::script::{Content, Frames};
@@ -27,10 +27,10 @@ pub(super) struct Reply {
     pub(super) reasoning_tokens: u64,
     pub(super) text_tokens: u64,
     pub(super) calls: Vec<Call>,
+    /// What the answer says that it used, which is not the truth where a mistake is planted.
     pub(super) usage: Usage,
-    pub(super) cost: Option<String>,
-    /// The cost as far as it is written into the usage.
-    pub(super) usage_cost: Option<String>,
+    /// What is recorded of its cost.
+    pub(super) bill: Bill,
     pub(super) finish: Finish,
     pub(super) opening: Duration,
     /// How long the request waited for a slot; all times count from its receipt.
@@ -107,10 +107,6 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
     } else {
         Finish::Stop
     };
-    let cost = cost_of(&ask.model, usage, behaviour);
-    let usage_cost = cost
-        .clone()
-        .filter(|_| behaviour.cost.surfaces.contains(&Surface::Usage));
     let mut pace = Pace::new(
         &behaviour.timing,
         &exchange.draws,
@@ -129,8 +125,7 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
         text_tokens,
         calls,
         usage,
-        cost,
-        usage_cost,
+        bill: Bill::default(),
         finish,
         opening: pace.opening(),
         queue: Duration::ZERO,
@@ -146,6 +141,8 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
         .state
         .wait(exchange.profile, timing.slots, arrival.at, reply.end());
     reply.delay(queue);
+    reply.bill = exchange.bill(ask, &reply);
+    reply.usage = reply.bill.wire_usage();
     reply
 }
 
@@ -203,16 +200,6 @@ fn nine_characters(rng: &mut impl Rng) -> String {
 )]
 fn share_of(count: u64, share: f64) -> u64 {
     ((count as f64 * share + 0.5) as u64).min(count)
-}
-
-/// The exact cost, without trailing zeros or exponent.
-fn cost_of(model: &str, usage: Usage, behaviour: &Behaviour) -> Option<String> {
-    let rate = behaviour.cost.rates.get(model)?;
-    let input = Decimal::from(usage.input).checked_mul(rate.input)?;
-    let output = Decimal::from(usage.output).checked_mul(rate.output)?;
-    let total = input.checked_add(output)?;
-    let cost = total.checked_div(Decimal::from(behaviour.cost.per_tokens))?;
-    Some(cost.normalize().to_string())
 }
 
 /// Bytes of arguments that count as one token, and so the size of a fragment of one-token events.
@@ -323,19 +310,16 @@ impl Reply {
 
     /// What the frame with the usage is for the journal.
     pub(super) fn usage_content(&self) -> Content {
-        if self.usage_cost.is_some() {
-            Content::COST
-        } else {
+        let is_elsewhere = |surface: &Surface| match surface {
+            Surface::Header => true,
+            Surface::AfterTerminator => self.bill.stream,
+            _ => false,
+        };
+        if self.bill.surfaces.keys().all(is_elsewhere) {
             Content::NOTHING
+        } else {
+            Content::COST
         }
-    }
-
-    /// `,"cost":…` for the end of a usage object, if it is recorded there.
-    pub(super) fn cost_member(&self) -> String {
-        self.usage_cost
-            .as_ref()
-            .map(|cost| format!(",\"cost\":{cost}"))
-            .unwrap_or_default()
     }
 
     /// A whole body, answered when a stream would have ended.

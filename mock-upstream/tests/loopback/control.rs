@@ -121,7 +121,7 @@ fn mistakes_in_queries_and_methods_name_what_is_valid() {
                 "GET",
                 "/__mock/jornal",
                 404,
-                "unknown path, expected one of /__mock, /health, /metrics, /__mock/journal, /__mock/stats, /__mock/reset",
+                "unknown path, expected one of /__mock, /health, /metrics, /__mock/journal, /__mock/ledger, /__mock/stats, /__mock/reset",
             ),
             (
                 "GET",

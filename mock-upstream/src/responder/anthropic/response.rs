@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::usage::usage;
+use super::usage::{start_usage, usage};
 use crate::journal::Endpoint;
 use crate::responder::ask::Ask;
 use crate::responder::reply::{Reply, Step, finish_name, quoted};
@@ -39,7 +39,7 @@ pub(in crate::responder) fn whole(ask: &Ask, reply: &Reply) -> String {
         quoted(&ask.model),
         blocks.join(","),
         finish_name(Endpoint::Anthropic, reply.finish),
-        usage(reply, reply.usage.output, &reply.cost_member()),
+        usage(reply),
     )
 }
 
@@ -59,8 +59,7 @@ pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply) -> Frames {
              \"stop_reason\":null,\"stop_sequence\":null,\"usage\":{}}}",
             reply.response_id,
             quoted(&ask.model),
-            // A placeholder, as the real thing has it: nothing is known of the output yet.
-            usage(reply, 1, ""),
+            start_usage(reply),
         ),
     );
     for (at, step) in &reply.steps {
@@ -103,7 +102,7 @@ pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply) -> Frames {
         &format!(
             ",\"delta\":{{\"stop_reason\":\"{}\",\"stop_sequence\":null}},\"usage\":{}",
             finish_name(Endpoint::Anthropic, reply.finish),
-            usage(reply, reply.usage.output, &reply.cost_member()),
+            usage(reply),
         ),
     );
     events.push(end, Content::NOTHING, "message_stop", "");

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::usage::usage;
+use super::usage::{running_usage, usage};
+use crate::billing::Progress;
 use crate::config::{Behaviour, Dialect, UsageInStream};
 use crate::journal::Endpoint;
 use crate::responder::ask::Ask;
+use crate::responder::bill::progress;
 use crate::responder::reply::{Call, Reply, Step, finish_name, quoted};
 use crate::script::{Content, Frames};
 
@@ -59,8 +61,8 @@ fn content_or_null(reply: &Reply, text: &str) -> String {
 /// The frames of a stream.
 pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behaviour) -> Frames {
     let dialect = behaviour.dialect;
-    let shows_usage =
-        ask.include_usage || behaviour.output.usage_in_stream == UsageInStream::Always;
+    let shows_usage = shows_usage(ask, behaviour);
+    let running = running_members(reply, behaviour);
     // OpenAI's chunks all have the member once the request asks for it.
     let no_usage = if ask.include_usage && dialect == Dialect::OpenAi {
         ",\"usage\":null"
@@ -74,7 +76,7 @@ pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behavio
             reply.created,
             quoted(&ask.model),
         ),
-        no_usage,
+        no_usage: running.first().map_or(no_usage, String::as_str),
         frames: Frames::new(),
     };
     chunks.delta(
@@ -84,7 +86,10 @@ pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behavio
     );
     let finish = finish_name(Endpoint::OpenAi, reply.finish);
     let mut finished = false;
-    for (at, step) in &reply.steps {
+    for (index, (at, step)) in reply.steps.iter().enumerate() {
+        if let Some(member) = running.get(index + 1) {
+            chunks.no_usage = member;
+        }
         let delta = match step {
             Step::Reasoning(text) if dialect == Dialect::Mistral => {
                 format!("{{\"content\":[{}]}}", thinking_part(text))
@@ -158,16 +163,40 @@ pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behavio
     chunks.frames
 }
 
+/// Whether the stream ends with its usage.
+fn shows_usage(ask: &Ask, behaviour: &Behaviour) -> bool {
+    match behaviour.output.usage_in_stream {
+        UsageInStream::Always | UsageInStream::Every => true,
+        UsageInStream::Asked => ask.include_usage,
+        UsageInStream::Never => false,
+    }
+}
+
+/// The usage members of the chunk with the role and of each step's, if every chunk has one.
+fn running_members(reply: &Reply, behaviour: &Behaviour) -> Vec<String> {
+    if behaviour.output.usage_in_stream != UsageInStream::Every {
+        return Vec::new();
+    }
+    let nothing = std::iter::once(Progress::default());
+    let running = nothing.chain(progress(reply));
+    running
+        .map(|progress| {
+            let usage = running_usage(reply, behaviour.dialect, progress);
+            format!(",\"usage\":{usage}")
+        })
+        .collect()
+}
+
 /// Writes chunks that differ only in their choice.
-struct Chunks {
+struct Chunks<'a> {
     /// A chunk up to its list of choices.
     start: String,
     /// The usage member of chunks without usage.
-    no_usage: &'static str,
+    no_usage: &'a str,
     frames: Frames,
 }
 
-impl Chunks {
+impl Chunks<'_> {
     fn delta(&mut self, at: Duration, content: Content, delta: &str) {
         let pieces = [
             self.start.as_str(),

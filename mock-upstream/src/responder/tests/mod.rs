@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::config::{Dialect, Distribution, Fault, FaultKind, UsageInStream};
+use crate::config::{Dialect, Distribution, Fault, FaultKind, Surface, UsageInStream};
 use crate::journal::Usage;
 use crate::script::{Content, Truth};
 
@@ -728,7 +728,8 @@ fn cost_is_exact_and_stands_where_it_is_asked_to() {
     streamed["stream"] = json!(true);
     let script = ask(MESSAGES, &streamed, &config);
     assert_eq!(script.headers["x-mock-response-cost"], "0");
-    assert_eq!(truth(&script).header_cost.as_deref(), Some("0"));
+    let bill = truth(&script).bill.as_ref().expect("a bill");
+    assert_eq!(bill.surfaces[&Surface::Header], "0");
     assert_eq!(truth(&script).cost.as_deref(), Some("0.00125"));
 
     let unlisted = prompt(&json!({"model": "another"}));
