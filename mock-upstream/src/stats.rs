@@ -414,7 +414,9 @@ mod tests {
     #[test]
     fn models_are_counted_by_name_up_to_a_limit() {
         let mut breakdown = Breakdown::default();
-        breakdown.count_model(&"x".repeat(MODEL_BYTES_MAX + 1));
+        let long = "x".repeat(MODEL_BYTES_MAX + 1);
+        breakdown.count_model(&long);
+        assert_eq!((breakdown.models.len(), breakdown.other_models), (0, 1));
         for number in 0..MODELS_MAX + 5 {
             breakdown.count_model(&format!("m{number}"));
         }

@@ -119,7 +119,7 @@ impl Stubs {
     ) -> Result<Decision, NoDecision> {
         let _permit = self.permits.acquire().await.map_err(no_decision)?;
         let server = self.server(counters).await;
-        let slot = Slot::open(&self.slots, arrival);
+        let slot = Slot::open(&self.slots, arrival, parts.uri.path());
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = server.uri(parts)?;
@@ -281,13 +281,13 @@ impl Respond for ScriptWriter {
             .get(REQUEST_HEADER)
             .and_then(|value| value.to_str().ok())
             .and_then(|text| text.parse().ok());
-        let waiting = seq.and_then(|seq| self.slots.arrival(seq));
-        let Some(arrival) = waiting else {
+        let waiting = seq.and_then(|seq| self.slots.request(seq));
+        let Some((arrival, path)) = waiting else {
             return ResponseTemplate::new(500);
         };
         let received = Received {
             method: &request.method,
-            path: request.url.path(),
+            path: &path,
             headers: &request.headers,
             body: &request.body,
             arrival,
@@ -307,6 +307,8 @@ struct Slots {
 #[derive(Debug)]
 struct Waiting {
     arrival: Arrival,
+    /// As it was received: wiremock's has its dots resolved and its odd characters encoded.
+    path: String,
     script: Option<Box<Script>>,
 }
 
@@ -315,8 +317,10 @@ impl Slots {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn arrival(&self, seq: u64) -> Option<Arrival> {
-        self.lock().get(&seq).map(|waiting| waiting.arrival)
+    fn request(&self, seq: u64) -> Option<(Arrival, String)> {
+        let waiting = self.lock();
+        let waiting = waiting.get(&seq)?;
+        Some((waiting.arrival, waiting.path.clone()))
     }
 
     fn put(&self, seq: u64, script: Script) {
@@ -334,9 +338,10 @@ struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    fn open(slots: &'a Slots, arrival: Arrival) -> Self {
+    fn open(slots: &'a Slots, arrival: Arrival, path: &str) -> Self {
         let waiting = Waiting {
             arrival,
+            path: path.to_owned(),
             script: None,
         };
         let seq = arrival.seq;

@@ -249,7 +249,9 @@ impl Player {
 
     async fn decide(&self, parts: &Parts, body: Bytes, receipt: &Receipt) -> Script {
         let received = receipt.received(parts, &body);
-        let Some(stubs) = &self.stubs else {
+        // `OPTIONS *` and `CONNECT` name no path, so they can be sent to no other server.
+        let stubs = self.stubs.as_ref();
+        let Some(stubs) = stubs.filter(|_| parts.uri.path().starts_with('/')) else {
             return responder::respond(&received, &self.config, &self.state);
         };
         let decided = stubs

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use mock_upstream::Config;
 use mock_upstream::config::{MARKER_HEADER, PROFILE_HEADER};
 use mock_upstream::responder::{Arrival, Received, State, respond};
+use mock_upstream::script::Script;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
@@ -204,9 +205,34 @@ fn remove(body: &mut Value, place: &str) {
     }
 }
 
-/// Has a request answered by every configuration in turn, or by one.
+/// Has a request answered twice, since the second time it meets what the first one left behind.
 fn answered(path: (&str, &str), headers: &HeaderMap, body: &[u8], config: &Config) {
-    let (method, path) = path;
+    let state = State::default();
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        for _ in 0..2 {
+            let script = script_for(path, headers, body, config, &state);
+            assert_whole(&script);
+            let (sent, received) = (script.frames.bytes().len(), body.len());
+            assert!(
+                sent < 200_000 + 100 * received,
+                "{sent} bytes for {received}"
+            );
+        }
+    }));
+    if tried.is_err() {
+        let number = CONFIGURATIONS.iter().position(|other| other == config);
+        let body = String::from_utf8_lossy(body);
+        panic!("{path:?} {headers:?} with configuration {number:?}: {body}");
+    }
+}
+
+fn script_for(
+    (method, path): (&str, &str),
+    headers: &HeaderMap,
+    body: &[u8],
+    config: &Config,
+    state: &State,
+) -> Script {
     let received = Received {
         method: &method.parse().expect("a method"),
         path,
@@ -214,25 +240,7 @@ fn answered(path: (&str, &str), headers: &HeaderMap, body: &[u8], config: &Confi
         body,
         arrival: Arrival::default(),
     };
-    let state = State::default();
-    let tried = catch_unwind(AssertUnwindSafe(|| {
-        // The second time the same request meets what the first one left behind.
-        for _ in 0..2 {
-            let script = respond(&received, config, &state);
-            assert_whole(&script);
-            assert!(
-                script.frames.bytes().len() < 200_000 + 100 * body.len(),
-                "{} bytes for {}",
-                script.frames.bytes().len(),
-                body.len()
-            );
-        }
-    }));
-    if tried.is_err() {
-        let number = CONFIGURATIONS.iter().position(|other| other == config);
-        let body = String::from_utf8_lossy(body);
-        panic!("{method} {path} {headers:?} with configuration {number:?}: {body}");
-    }
+    respond(&received, config, state)
 }
 
 fn one_of_the_configurations() -> impl Strategy<Value = &'static Config> {
@@ -346,4 +354,22 @@ fn a_small_schema_cannot_ask_for_huge_arguments() {
         body.to_string().as_bytes(),
         &CONFIGURATIONS[0],
     );
+}
+
+#[test]
+fn a_name_that_each_chunk_repeats_cannot_be_huge() {
+    for (path, mut body) in [(PATHS[0], openai()), (PATHS[1], anthropic())] {
+        body["model"] = "m".repeat(1_000_000).into();
+        body["tool_choice"] = Value::Null;
+        body["tools"] = Value::Null;
+        let body = body.to_string();
+        let script = script_for(
+            path,
+            &HeaderMap::new(),
+            body.as_bytes(),
+            &CONFIGURATIONS[0],
+            &State::default(),
+        );
+        assert!(script.frames.bytes().len() < 2 * body.len(), "{path:?}");
+    }
 }

@@ -444,3 +444,46 @@ fn a_behaviour_is_enough_for_most_tests() {
         mock.shutdown().await;
     });
 }
+
+#[test]
+fn odd_requests_are_refused_as_the_api_would_and_do_no_harm() {
+    on_each_runtime(|| async {
+        for direct in [false, true] {
+            let mock = start(Config { direct, ..quick() }).await;
+            let long = format!("POST /{} HTTP/1.1", "x".repeat(60_000));
+            for (line, status) in [
+                ("OPTIONS * HTTP/1.1", 404),
+                ("CONNECT upstream:443 HTTP/1.1", 404),
+                ("GET http://another.example/v1/models HTTP/1.1", 200),
+                ("GET //v1/models HTTP/1.1", 404),
+                ("GET /v1/models/%ff%zz HTTP/1.1", 404),
+                ("GET /v1/models?%ff=%zz&&=? HTTP/1.1", 200),
+                ("GET /v1/../v1/models HTTP/1.1", 404),
+                ("GET /v1/models/a|b\"{} HTTP/1.1", 404),
+                ("BREW /v1/messages HTTP/1.1", 405),
+                (&long, 404),
+            ] {
+                let mut stream = TcpStream::connect(mock.address()).await.expect("accepted");
+                let request = format!(
+                    "{line}\r\nhost: upstream\r\nconnection: close\r\nx-odd: \u{ff}\r\ncontent-length: 0\r\n\r\n"
+                );
+                stream.write_all(request.as_bytes()).await.expect("taken");
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).await.expect("an answer");
+                let answer = String::from_utf8_lossy(&answer);
+                let expected = format!("HTTP/1.1 {status} ");
+                assert!(
+                    answer.starts_with(&expected),
+                    "{direct} {line:.80}: {answer:.300}"
+                );
+            }
+            assert!(
+                post(mock.address(), MESSAGES, &prompt(1, true))
+                    .await
+                    .complete
+            );
+            assert_eq!(mock.stats().in_flight, 0);
+            mock.shutdown().await;
+        }
+    });
+}
