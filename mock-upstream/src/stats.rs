@@ -46,7 +46,7 @@ pub struct Stats {
     /// Times that a connection could not be accepted, for want of descriptors or memory.
     #[serde(default)]
     pub accept_errors: u64,
-    /// Connections that ended because what came was no HTTP.
+    /// Connections that ended because what came was no HTTP. Broken frames of HTTP/2 are not among them.
     #[serde(default)]
     pub protocol_errors: u64,
 }

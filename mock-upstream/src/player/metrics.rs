@@ -197,8 +197,13 @@ fn counters(
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
     for (labels, count) in series {
-        let mut one = metric.encode_family(&labels)?;
-        one.encode_counter(&count, None::<&Exemplar<Labels, u64>>)?;
+        let exemplar = None::<&Exemplar<Labels, u64>>;
+        if labels.is_empty() {
+            metric.encode_counter(&count, exemplar)?;
+        } else {
+            let mut one = metric.encode_family(&labels)?;
+            one.encode_counter(&count, exemplar)?;
+        }
     }
     Ok(())
 }

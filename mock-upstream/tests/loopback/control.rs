@@ -194,6 +194,7 @@ fn scrape(text: &str) -> BTreeMap<String, Family> {
         }
         let (series, value) = line.rsplit_once(' ').expect("a value");
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        assert!(!series.ends_with("{}"), "{line}");
         let family = families.get_mut(&current).expect("described before");
         let suffixes: &[&str] = match family.kind.as_str() {
             "counter" => &["_total"],
