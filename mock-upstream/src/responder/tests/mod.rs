@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+mod billing;
+
 use super::identity::nonce_in;
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
