@@ -68,14 +68,14 @@ impl<'a> Deal<'a> {
         let per = Decimal::from(self.cost.per_tokens);
         let factor = planted.factor();
         let part = |kind, quantity: u64, price: Decimal, per: Decimal| {
-            let exact = Decimal::from(quantity).checked_mul(price)?;
+            let exact = product(Decimal::from(quantity), price)?;
             let cost = exact.checked_div(per)?;
             // A quotient that had to be rounded does not give back what was divided.
-            (cost.checked_mul(per)? == exact).then_some(())?;
+            (product(cost, per)? == exact).then_some(())?;
             Some(Part {
                 kind,
                 quantity,
-                cost: cost.checked_mul(factor)?,
+                cost: product(cost, factor)?,
             })
         };
         let write_1h = usage.cache_write_1h.min(usage.cache_write);
@@ -185,11 +185,11 @@ impl Tariff {
     /// The prices of tokens, multiplied.
     fn times(self, factor: Decimal) -> Option<Self> {
         Some(Self {
-            input: self.input.checked_mul(factor)?,
-            output: self.output.checked_mul(factor)?,
-            cache_read: self.cache_read.checked_mul(factor)?,
-            cache_write_5m: self.cache_write_5m.checked_mul(factor)?,
-            cache_write_1h: self.cache_write_1h.checked_mul(factor)?,
+            input: product(self.input, factor)?,
+            output: product(self.output, factor)?,
+            cache_read: product(self.cache_read, factor)?,
+            cache_write_5m: product(self.cache_write_5m, factor)?,
+            cache_write_1h: product(self.cache_write_1h, factor)?,
             request: self.request,
         })
     }
@@ -197,9 +197,22 @@ impl Tariff {
 
 /// The sum of parts.
 pub(crate) fn total(parts: &[Part]) -> Option<Decimal> {
-    parts
-        .iter()
-        .try_fold(Decimal::ZERO, |sum, part| sum.checked_add(part.cost))
+    parts.iter().try_fold(Decimal::ZERO, |before, part| {
+        let sum = before.checked_add(part.cost)?;
+        // A sum that had to be rounded does not give back both of what was added.
+        let is_exact =
+            sum.checked_sub(part.cost)? == before && sum.checked_sub(before)? == part.cost;
+        is_exact.then_some(sum)
+    })
+}
+
+/// A product, if no digit of it is lost.
+fn product(left: Decimal, right: Decimal) -> Option<Decimal> {
+    let (left, right) = (left.normalize(), right.normalize());
+    let product = left.checked_mul(right)?;
+    let is_exact =
+        left.is_zero() || right.is_zero() || product.scale() == left.scale() + right.scale();
+    is_exact.then_some(product)
 }
 
 /// An amount as text, without trailing zeros or exponent.

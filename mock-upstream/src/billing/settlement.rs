@@ -38,7 +38,8 @@ pub(crate) struct Bill {
     pub(crate) output_cost: String,
     pub(crate) has_event_after: bool,
     pub(crate) stream: bool,
-    /// What is delivered with each token event; a whole body has none.
+    /// What is delivered with each token event; a whole body has none, and neither has an answer for which no bill depends
+    /// on it.
     pub(crate) progress: Vec<Progress>,
     /// Whether a planted fault leaves out the rest of an answer that ends as HTTP demands.
     pub(crate) is_cut: bool,

@@ -250,6 +250,21 @@ fn every_mistake_is_exact_and_leaves_the_truth_alone() {
 }
 
 #[test]
+fn every_mistake_is_listed_and_has_a_line_in_the_readme() {
+    let readme = include_str!("../../README.md");
+    for class in Class::ALL {
+        let name = serde_json::to_value(class).expect("a name");
+        let line = format!("| `{}` |", name.as_str().expect("text"));
+        assert_eq!(readme.matches(&line).count(), 1, "{line}");
+    }
+    // The names that serde knows are all there are.
+    let unknown = serde_json::from_str::<Class>("\"?\"").expect_err("no class");
+    let message = unknown.to_string();
+    let (_, names) = message.split_once("expected one of ").expect("names");
+    assert_eq!(names.matches('`').count(), 2 * Class::ALL.len());
+}
+
+#[test]
 fn every_mistake_needs_what_it_is_made_in() {
     let cost = cost();
     let full = Facts {
@@ -479,6 +494,15 @@ fn prices_without_an_end_or_beyond_all_digits_are_none() {
     let rate = cost.rates.get_mut("m").expect("listed");
     rate.input = Decimal::MAX;
     assert_eq!(exact(&cost, USAGE), None);
+    // Digits that do not fit, of a product and of a sum.
+    for (input, output) in [
+        ("0.1234567890123456789012345678", "1"),
+        ("0.0000000000000000001", "1024000000000"),
+    ] {
+        cost.rates
+            .insert("m".to_owned(), Rate::new(decimal(input), decimal(output)));
+        assert_eq!(exact(&cost, USAGE), None, "{input} {output}");
+    }
 }
 
 /// A stream of ten events whose client hung up after four: 200 tokens, 1320 characters.

@@ -8,7 +8,7 @@ use super::Exchange;
 use super::ask::Ask;
 use super::reply::{Reply, Step};
 use crate::billing::{Bill, Deal, Facts, Planted, Progress, Recorded, Reports, digits};
-use crate::config::{Class, Cost, Dialect, FaultKind, Surface, UsageInStream};
+use crate::config::{Aborts, Class, Cost, Dialect, FaultKind, Surface, UsageInStream};
 use crate::journal::{Endpoint, Usage};
 use crate::script::{Content, Ending, Script};
 use crate::tokens;
@@ -21,8 +21,7 @@ impl Exchange<'_> {
     pub(super) fn bill(&self, ask: &Ask, reply: &Reply) -> Bill {
         let cost = &self.behaviour.cost;
         let deal = self.deal(ask);
-        let progress = progress(reply);
-        let reports = self.reports(reply, &progress);
+        let reports = self.reports(reply);
         let planted = self.draw_mistakes(&Facts {
             deal,
             stream: self.stream,
@@ -31,6 +30,9 @@ impl Exchange<'_> {
             reports,
             error: None,
         });
+        // Each event takes some bytes, so only where it matters how far an answer came.
+        let is_counted =
+            self.stream && (cost.aborts == Aborts::Delivered || planted.has(Class::AbortEstimated));
         let mut bill = Bill {
             model: ask.model.clone(),
             served_model: deal.rate().and_then(|rate| rate.served_as.clone()),
@@ -39,7 +41,11 @@ impl Exchange<'_> {
             reports,
             planted,
             stream: self.stream,
-            progress: if self.stream { progress } else { Vec::new() },
+            progress: if is_counted {
+                progress(reply)
+            } else {
+                Vec::new()
+            },
             ..Bill::default()
         };
         bill.record(cost);
@@ -104,7 +110,7 @@ impl Exchange<'_> {
     }
 
     /// What the usage reports of the stream come to.
-    fn reports(&self, reply: &Reply, progress: &[Progress]) -> Option<Reports> {
+    fn reports(&self, reply: &Reply) -> Option<Reports> {
         let with_output = |output| Usage {
             output,
             ..reply.usage
@@ -131,7 +137,7 @@ impl Exchange<'_> {
         } else {
             2
         };
-        let running = progress.iter().map(|progress| Usage {
+        let running = progress(reply).into_iter().map(|progress| Usage {
             reasoning: progress.reasoning,
             ..with_output(progress.tokens)
         });

@@ -202,7 +202,7 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         exchange.bill_error(&ask, fault.kind, &mut script);
         return script;
     }
-    let reply = compose(&ask, exchange.look_up(&body), &exchange);
+    let mut reply = compose(&ask, exchange.look_up(&body), &exchange);
     if config.journal_bodies {
         truth.body = Some(body);
     }
@@ -244,7 +244,7 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
             .break_answer(fault, &mut script)
             .then_some(fault.kind);
     }
-    let mut bill = reply.bill.clone();
+    let mut bill = std::mem::take(&mut reply.bill);
     bill::write_event_after(&mut bill, endpoint, truth.fault, &mut script);
     truth.bill = Some(Box::new(bill));
     if truth.fault.is_none() {

@@ -1,5 +1,6 @@
 //! The upstream over real loopback sockets, with a client that knows nothing but HTTP/1.1.
 
+mod billing;
 mod binary;
 mod client;
 mod control;

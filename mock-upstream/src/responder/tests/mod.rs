@@ -5,6 +5,8 @@ mod profiles;
 
 use std::collections::BTreeMap;
 
+mod billing;
+
 use super::identity::nonce_in;
 use rust_decimal::Decimal;
 use serde_json::json;
