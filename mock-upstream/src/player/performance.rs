@@ -215,6 +215,8 @@ impl Performance {
             cost: truth.cost,
             recorded_cost,
             tool_calls: truth.tool_calls,
+            tool_results: truth.tool_results,
+            turn: truth.turn,
             text_sha256: truth.text_sha256,
             reasoning_sha256: truth.reasoning_sha256,
             finish: truth.finish,

@@ -17,9 +17,11 @@ use crate::script::{Ending, Script};
 mod anthropic;
 mod arguments;
 mod ask;
+mod calls;
 mod faults;
 mod identity;
 mod openai;
+mod place;
 mod refusal;
 mod reply;
 mod state;
@@ -68,6 +70,7 @@ struct Exchange<'a> {
     endpoint: Endpoint,
     /// The nonce, which may be empty.
     nonce: &'a str,
+    model: &'a str,
     stream: bool,
     /// The name of the profile, empty without one.
     profile: &'a str,
@@ -90,25 +93,19 @@ pub fn respond(received: &Received<'_>, config: &Config, state: &State) -> Scrip
         CHAT_COMPLETIONS | MESSAGES | COUNT_TOKENS => Method::POST,
         MODELS => Method::GET,
         path => {
-            let refusal = Refusal {
-                status: StatusCode::NOT_FOUND,
-                message: format!(
-                    "unknown path {path}, expected {CHAT_COMPLETIONS}, {MESSAGES} or {MODELS}"
-                ),
-                code: Some("unknown_url"),
-            };
+            let message =
+                format!("unknown path {path}, expected {CHAT_COMPLETIONS}, {MESSAGES} or {MODELS}");
+            let refusal = Refusal::new(StatusCode::NOT_FOUND, message).coded("unknown_url");
             return refuse(received, common, &refusal, None);
         }
     };
     if *received.method != allowed {
-        let refusal = Refusal {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            message: format!(
-                "{} does not take {}, use {allowed}",
-                received.path, received.method
-            ),
-            code: Some("method_not_allowed"),
-        };
+        let message = format!(
+            "{} does not take {}, use {allowed}",
+            received.path, received.method
+        );
+        let refusal =
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).coded("method_not_allowed");
         let mut script = refuse(received, common, &refusal, None);
         let allow = HeaderValue::from_str(allowed.as_str()).expect("a method is a header value");
         script.headers.insert(header::ALLOW, allow);
@@ -138,11 +135,8 @@ fn authorise(headers: &HeaderMap, config: &Config) -> Result<(), Refusal> {
     if [bearer, key].contains(&Some(expected.as_str())) {
         return Ok(());
     }
-    Err(Refusal {
-        status: StatusCode::UNAUTHORIZED,
-        message: "missing or wrong API key".to_owned(),
-        code: Some("invalid_api_key"),
-    })
+    let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "missing or wrong API key");
+    Err(refusal.coded("invalid_api_key"))
 }
 
 fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
@@ -162,8 +156,8 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     };
     truth.profile = (!profile.is_empty()).then(|| profile.to_owned());
     let ask = match endpoint {
-        Endpoint::OpenAi => openai::read(&body),
-        Endpoint::Anthropic => anthropic::read(&body),
+        Endpoint::OpenAi => openai::read(&body, behaviour),
+        Endpoint::Anthropic => anthropic::read(&body, received.headers, behaviour),
     };
     let ask = match ask.and_then(|ask| check_names(ask, config)) {
         Ok(ask) => ask,
@@ -172,11 +166,14 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     if config.journal_bodies {
         truth.body = Some(body);
     }
+    truth.turn = ask.history.turns;
+    truth.tool_results = ask.history.tool_results;
     let nonce = truth.nonce.clone();
     let exchange = Exchange {
         received,
         endpoint,
         nonce: &nonce,
+        model: &ask.model,
         stream: ask.stream,
         profile,
         behaviour,
@@ -199,6 +196,7 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     truth.finish = Some(finish_name(endpoint, reply.finish).to_owned());
 
     let mut headers = standard_headers(&reply.request_id);
+    exchange.add_headers(&mut headers, &reply);
     if behaviour.cost.surfaces.contains(&Surface::Header)
         && let Some(cost) = &reply.cost
     {
@@ -272,18 +270,16 @@ fn check_names(ask: Ask, config: &Config) -> Result<Ask, Refusal> {
         .as_ref()
         .is_some_and(|models| !models.contains(&ask.model))
     {
-        return Err(Refusal {
-            status: StatusCode::NOT_FOUND,
-            message: format!("the model `{}` does not exist", ask.model),
-            code: Some("model_not_found"),
-        });
+        let message = format!("the model `{}` does not exist", ask.model);
+        return Err(Refusal::new(StatusCode::NOT_FOUND, message).coded("model_not_found"));
     }
     if let Choice::Named(name) = &ask.choice
         && !ask.tools.iter().any(|tool| tool.name == *name)
     {
         return Err(Refusal::bad_request(format!(
             "tool_choice names `{name}`, which is no offered tool"
-        )));
+        ))
+        .at("tool_choice"));
     }
     Ok(ask)
 }

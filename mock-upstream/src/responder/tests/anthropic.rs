@@ -58,7 +58,7 @@ fn anthropic_stream_orders_its_events_and_blocks() {
 fn anthropic_stream_starts_each_call_with_an_empty_fragment() {
     let script = ask(
         MESSAGES,
-        &prompt(&json!({"stream": true, "tools": anthropic_tools()})),
+        &prompt(&json!({"stream": true, "max_tokens": 100, "tools": anthropic_tools()})),
         &config(),
     );
     let events = events(&script);
@@ -112,7 +112,9 @@ fn anthropic_whole_body_has_all_blocks() {
         json!({"type": "text", "text": "01234567.0 01234567.1 "})
     );
     assert_eq!(body["stop_reason"], "max_tokens");
-    let body = prompt(&json!({"tools": anthropic_tools(), "tool_choice": {"type": "any"}}));
+    let body = prompt(
+        &json!({"max_tokens": 100, "tools": anthropic_tools(), "tool_choice": {"type": "any"}}),
+    );
     let body = whole_body(&ask(MESSAGES, &body, &config));
     assert_eq!(body["content"][1]["input"], json!({"city": "01234567.c0"}));
     assert_eq!(body["content"][2]["name"], "now");

@@ -11,13 +11,23 @@ use crate::script::{Content, Script, Truth};
 
 mod anthropic;
 mod checks;
+mod conversations;
 mod cost;
 mod faults;
 mod mistral;
 mod openai;
+mod openrouter;
 mod output;
 mod requests;
 mod tools;
+mod vllm;
+
+const DIALECTS: [Dialect; 4] = [
+    Dialect::OpenAi,
+    Dialect::Mistral,
+    Dialect::Vllm,
+    Dialect::OpenRouter,
+];
 
 const NONCE: &str = "0123456789abcdef0123456789abcdef";
 const MODEL: &str = "magistral-small-latest";
@@ -30,10 +40,14 @@ fn config() -> Config {
     config
 }
 
-fn mistral() -> Config {
+fn of_dialect(dialect: Dialect) -> Config {
     let mut config = config();
-    config.behaviour.dialect = Dialect::Mistral;
+    config.behaviour.dialect = dialect;
     config
+}
+
+fn mistral() -> Config {
+    of_dialect(Dialect::Mistral)
 }
 
 fn ask(path: &str, body: &Value, config: &Config) -> Script {

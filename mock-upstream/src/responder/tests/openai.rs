@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::config::UsageInStream;
+use crate::config::{Fault, FaultKind, UsageInStream};
 use crate::script::Content;
 
 #[test]
@@ -27,7 +27,8 @@ fn openai_stream_has_role_tokens_finish_usage_and_terminator() {
     }
     assert_eq!(
         chunks[0].2["choices"],
-        json!([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": null}])
+        json!([{"index": 0, "delta": {"role": "assistant", "content": "", "refusal": null}, "logprobs": null,
+            "finish_reason": null}])
     );
     for i in 0..3 {
         assert_eq!(
@@ -39,7 +40,7 @@ fn openai_stream_has_role_tokens_finish_usage_and_terminator() {
     }
     assert_eq!(
         chunks[4].2["choices"],
-        json!([{"index": 0, "delta": {}, "finish_reason": "length"}])
+        json!([{"index": 0, "delta": {}, "logprobs": null, "finish_reason": "length"}])
     );
     assert_eq!(chunks[5].2["choices"], json!([]));
     assert_eq!(chunks[5].1, Content::COST);
@@ -122,8 +123,8 @@ fn openai_whole_body_comes_when_a_stream_would_have_ended() {
     assert_eq!(body["object"], "chat.completion");
     assert_eq!(
         body["choices"],
-        json!([{"index": 0, "finish_reason": "length", "message": {
-            "role": "assistant", "content": "01234567.0 01234567.1 ", "reasoning_content": "01234567.r0 "}}])
+        json!([{"index": 0, "finish_reason": "length", "logprobs": null, "message": {
+            "role": "assistant", "refusal": null, "annotations": [], "content": "01234567.0 01234567.1 ", "reasoning_content": "01234567.r0 "}}])
     );
     assert_eq!(
         body["usage"]["completion_tokens_details"]["reasoning_tokens"],
@@ -142,4 +143,113 @@ fn several_tokens_share_an_event() {
         .collect();
     assert_eq!(contents, ["01234567.0 01234567.1 ", "01234567.2 "]);
     assert_eq!(script.frames.token_events(), 2);
+}
+
+#[test]
+fn usage_in_every_chunk_is_cumulative() {
+    for dialect in DIALECTS {
+        let mut config = of_dialect(dialect);
+        config.behaviour.output.usage_in_stream = UsageInStream::Every;
+        config.behaviour.output.reasoning_share = 0.34;
+        config.behaviour.output.unicode = true;
+        let tools = json!({"tools": openai_tools(), "max_tokens": 100});
+        for (more, total) in [(json!({}), 3), (tools, 34 + 10)] {
+            let mut body = prompt(&more);
+            body["stream"] = json!(true);
+            let script = ask(CHAT_COMPLETIONS, &body, &config);
+            let chunks = chunks(&script);
+            let usages: Vec<_> = chunks[..chunks.len() - 1]
+                .iter()
+                .map(|chunk| &chunk.2["usage"])
+                .collect();
+            let outputs: Vec<_> = usages
+                .iter()
+                .map(|usage| usage["completion_tokens"].as_u64().expect("a count"))
+                .collect();
+            assert_eq!(
+                (outputs[0], *outputs.last().expect("chunks")),
+                (0, total),
+                "{dialect:?}"
+            );
+            assert!(outputs.is_sorted(), "{outputs:?}");
+            assert!(
+                usages.iter().all(|usage| usage["prompt_tokens"] == 11
+                    || usage["prompt_tokens"].as_u64() > Some(11))
+            );
+            let (last, before) = usages.split_last().expect("chunks");
+            assert!(before.iter().all(|usage| usage.get("cost").is_none()));
+            assert!(last["cost"].is_number());
+        }
+    }
+}
+
+#[test]
+fn usage_is_never_told_where_the_configuration_says_so() {
+    let body = prompt(&json!({"stream": true, "stream_options": {"include_usage": true}}));
+    for dialect in DIALECTS {
+        let mut config = of_dialect(dialect);
+        config.behaviour.output.usage_in_stream = UsageInStream::Never;
+        let script = ask(CHAT_COMPLETIONS, &body, &config);
+        assert!(
+            !String::from_utf8_lossy(script.frames.bytes()).contains("usage"),
+            "{dialect:?}"
+        );
+        assert!(
+            script
+                .frames
+                .iter()
+                .all(|(frame, _)| !frame.content.has_cost)
+        );
+    }
+}
+
+#[test]
+fn errors_in_streams_are_events_of_their_own() {
+    let mut config = config();
+    config.behaviour.faults = vec![Fault::new(FaultKind::ErrorInStream)];
+    let error =
+        json!({"message": "a planted fault", "type": "server_error", "param": null, "code": null});
+    let script = ask(CHAT_COMPLETIONS, &prompt(&json!({"stream": true})), &config);
+    assert_eq!(
+        chunks(&script).pop().expect("chunks").2,
+        json!({ "error": error })
+    );
+    let script = ask(MESSAGES, &prompt(&json!({"stream": true})), &config);
+    let (.., name, data) = events(&script).pop().expect("events");
+    let error = json!({"type": "api_error", "message": "a planted fault"});
+    assert_eq!(
+        (name.as_str(), data),
+        ("error", json!({"type": "error", "error": error}))
+    );
+}
+
+#[test]
+fn answers_tell_of_limits_that_are_not_reached() {
+    for (path, dialect, here, absent) in [
+        (
+            CHAT_COMPLETIONS,
+            Dialect::OpenAi,
+            "x-ratelimit-remaining-requests",
+            "anthropic-ratelimit-requests-remaining",
+        ),
+        (
+            MESSAGES,
+            Dialect::OpenAi,
+            "anthropic-ratelimit-requests-remaining",
+            "x-ratelimit-remaining-requests",
+        ),
+        (
+            CHAT_COMPLETIONS,
+            Dialect::Mistral,
+            "x-request-id",
+            "x-ratelimit-remaining-requests",
+        ),
+    ] {
+        let script = ask(path, &prompt(&json!({})), &of_dialect(dialect));
+        assert!(script.headers.contains_key(here) && !script.headers.contains_key(absent));
+        assert_eq!(script.headers["request-id"], "req_0000000000000007");
+    }
+    let script = ask(CHAT_COMPLETIONS, &prompt(&json!({})), &config());
+    // Half of the time to the first token.
+    assert_eq!(script.headers["openai-processing-ms"], "20");
 }

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::config::Dialect;
 
 #[test]
 fn both_endpoints_take_the_same_time_and_tokens_for_the_same_prompt() {
@@ -114,6 +113,7 @@ fn read_out(script: &Script) -> (String, String) {
         text.push_str(part["text"].as_str().unwrap_or_default());
         reasoning.extend(pieces.into_iter().filter_map(Value::as_str));
         reasoning.push_str(part["reasoning_content"].as_str().unwrap_or_default());
+        reasoning.push_str(part["reasoning"].as_str().unwrap_or_default());
     };
     for (_, bytes) in script.frames.iter() {
         let frame = std::str::from_utf8(bytes).expect("UTF-8");
@@ -147,19 +147,20 @@ fn digests_are_of_what_a_client_reads_in_every_shape() {
         (!text.is_empty()).then(|| digits.collect::<Vec<_>>().concat()[..16].to_owned())
     };
     for path in [CHAT_COMPLETIONS, MESSAGES] {
-        for dialect in [Dialect::OpenAi, Dialect::Mistral] {
-            for (reasoning_share, tools, tokens_per_event) in [
-                (0.0, false, 1),
-                (0.5, false, 1),
-                (0.5, false, 3),
-                (1.0, false, 1),
-                (0.0, true, 1),
-                (0.5, true, 1),
+        for dialect in DIALECTS {
+            for (reasoning_share, tools, tokens_per_event, unicode) in [
+                (0.0, false, 1, false),
+                (0.5, false, 1, false),
+                (0.5, false, 3, true),
+                (1.0, false, 1, true),
+                (0.0, true, 1, false),
+                (0.5, true, 1, false),
             ] {
                 let mut config = config();
                 config.behaviour.dialect = dialect;
                 config.behaviour.output.reasoning_share = reasoning_share;
                 config.behaviour.output.tokens_per_event = tokens_per_event;
+                config.behaviour.output.unicode = unicode;
                 let mut digests = Vec::new();
                 for stream in [false, true] {
                     let mut body = prompt(&json!({"stream": stream, "max_tokens": 4}));
@@ -174,6 +175,12 @@ fn digests_are_of_what_a_client_reads_in_every_shape() {
                     let (text, reasoning) = read_out(&script);
                     assert_eq!(text.is_empty(), tools || reasoning_share > 0.9);
                     assert_eq!(reasoning.is_empty(), reasoning_share < 0.1);
+                    assert_eq!(
+                        [&text, &reasoning]
+                            .iter()
+                            .any(|text| text.ends_with("é漢🦀 ")),
+                        unicode
+                    );
                     assert_eq!(truth.text_sha256, digest(&text), "{body}");
                     assert_eq!(truth.reasoning_sha256, digest(&reasoning), "{body}");
                     digests.push((truth.text_sha256.clone(), truth.reasoning_sha256.clone()));
