@@ -159,13 +159,13 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         Endpoint::OpenAi => openai::read(&body, behaviour),
         Endpoint::Anthropic => anthropic::read(&body, received.headers, behaviour),
     };
+    if config.journal_bodies {
+        truth.body = Some(body);
+    }
     let ask = match ask.and_then(|ask| check_names(ask, config)) {
         Ok(ask) => ask,
         Err(refusal) => return refuse(received, behaviour, &refusal, Some(truth)),
     };
-    if config.journal_bodies {
-        truth.body = Some(body);
-    }
     truth.turn = ask.history.turns;
     truth.tool_results = ask.history.tool_results;
     let nonce = truth.nonce.clone();

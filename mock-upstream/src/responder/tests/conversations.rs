@@ -215,6 +215,10 @@ fn mistral_wants_ids_of_nine_characters_and_its_order() {
             id("call_1"),
         ),
         (
+            vec![user("x"), calls(&["aaaaAAAA10"]), result("aaaaAAAA10")],
+            id("aaaaAAAA10"),
+        ),
+        (
             vec![user("x"), calls(&["aaaa-AAAA"]), result("aaaa-AAAA")],
             id("aaaa-AAAA"),
         ),

@@ -124,3 +124,17 @@ fn keys_are_checked_if_there_is_one() {
     assert_eq!(status("authorization", "right"), 401);
     assert_eq!(status("x-other", "right"), 401);
 }
+
+#[test]
+fn refused_bodies_are_in_the_journal_where_it_has_bodies() {
+    for journal_bodies in [false, true] {
+        let mut config = config();
+        config.journal_bodies = journal_bodies;
+        let body = prompt(&json!({"foo": 1}));
+        for path in [CHAT_COMPLETIONS, MESSAGES] {
+            let script = ask(path, &body, &config);
+            assert_eq!(script.status, 400);
+            assert_eq!(truth(&script).body, journal_bodies.then(|| body.clone()));
+        }
+    }
+}
