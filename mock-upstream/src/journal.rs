@@ -98,6 +98,13 @@ pub struct JournalEntry {
     pub served_model: Option<String>,
     /// Tool calls in the answer.
     pub tool_calls: u32,
+    /// Results of tools in the request; 0 for a request that was refused.
+    #[serde(default)]
+    pub tool_results: u32,
+    /// Turns of a conversation with tools before this one: messages of the model with calls in the request, after the
+    /// last text of a user. 0 for a request that was refused.
+    #[serde(default)]
+    pub turn: u32,
     /// First 16 hexadecimal digits of the SHA-256 of the whole answer's visible text, delivered or not. `None` if the
     /// answer has no text, or is not what was asked for: an error, a planted fault, a stub of a test's author. What
     /// follows a fault was never written, and nothing may stand for what it cut off.
@@ -514,6 +521,8 @@ mod tests {
             service_tier: None,
             served_model: None,
             tool_calls: 0,
+            tool_results: 0,
+            turn: 0,
             text_sha256: Some("0123456789abcdef".to_owned()),
             reasoning_sha256: None,
             finish: Some("stop".to_owned()),

@@ -230,6 +230,10 @@ pub struct Truth {
     pub(crate) bill: Option<Box<Bill>>,
     /// Tool calls in the answer.
     pub tool_calls: u32,
+    /// Results of tools in the request.
+    pub tool_results: u32,
+    /// Messages of the model with calls in the request, after the last text of a user.
+    pub turn: u32,
     /// Digest of the visible text, as the journal has it.
     pub text_sha256: Option<String>,
     /// Digest of the reasoning, as the journal has it.

@@ -16,7 +16,8 @@ use serde_json::Value;
 pub const MESSAGE_TOKENS: u64 = 4;
 
 const WORD_CHARS_PER_TOKEN: usize = 6;
-const BYTES_PER_TOKEN: usize = 4;
+/// Bytes of a tool, or of a returned call, that cost a token.
+pub(crate) const BYTES_PER_TOKEN: usize = 4;
 
 /// Tokens of a text.
 ///

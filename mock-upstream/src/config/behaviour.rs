@@ -126,9 +126,9 @@ pub struct Output {
     pub tokens_per_event: u64,
     /// The share of output tokens that is reasoning, streamed first; between 0 and 1.
     pub reasoning_share: f64,
-    /// Whether each token of text and reasoning ends in characters of two, three and four bytes.
+    /// Whether each token of text and reasoning ends in characters of two, three and four bytes, before its space.
     pub unicode: bool,
-    /// When a stream of chat completions says what it used. Mistral's always does.
+    /// When a stream of chat completions says what it used. Mistral's and `OpenRouter`'s do without being asked.
     pub usage_in_stream: UsageInStream,
 }
 
@@ -152,7 +152,7 @@ impl Default for Output {
 pub enum UsageInStream {
     /// At the end of every stream.
     Always,
-    /// At the end, if the request sets `stream_options.include_usage`.
+    /// At the end, if the request sets `stream_options.include_usage`, or the API does not wait for that.
     Asked,
     /// In every chunk, cumulative.
     Every,
@@ -173,7 +173,7 @@ pub struct Tools {
     pub interleave: bool,
     /// What becomes of the arguments.
     pub arguments: Arguments,
-    /// Tokens of text before the calls.
+    /// Tokens of text before the calls, as far as the request's limit leaves them.
     pub text_tokens: u64,
 }
 

@@ -245,6 +245,8 @@ impl Performance {
             service_tier: bill.service_tier,
             served_model: bill.served_model,
             tool_calls: truth.tool_calls,
+            tool_results: truth.tool_results,
+            turn: truth.turn,
             text_sha256: truth.text_sha256,
             reasoning_sha256: truth.reasoning_sha256,
             finish: truth.finish,

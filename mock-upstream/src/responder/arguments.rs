@@ -2,8 +2,7 @@
 //!
 //! Strings carry the call's marker, so that whoever receives them can tell which call of which request they are of.
 
-use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
@@ -12,31 +11,64 @@ use crate::tokens;
 /// How deep nested schemas are followed.
 const DEPTH_MAX: usize = 8;
 
-/// Elements of lists in all arguments of a call. Lists in lists multiply: without a limit, a schema of 300 bytes is
-/// answered with hundreds of megabytes.
-const ELEMENTS_MAX: u64 = 256;
+/// Bytes of names and values, beyond which arguments are left incomplete: a request of megabytes, with lists in lists,
+/// would have them grow without end.
+const BYTES_MAX: usize = 64 * 1024;
+
+/// Arguments without any member.
+pub(super) const NONE: &str = "{}";
 
 /// Canonical JSON of arguments: every required property, and the optional ones of a simple type.
 pub(super) fn for_schema(schema: &Value, marker: &str, call: usize) -> String {
-    let filling = Filling {
+    let mut writer = Writer {
         marker,
         call,
-        elements: Cell::new(ELEMENTS_MAX),
+        bytes_left: BYTES_MAX,
     };
-    tokens::canonical(&filling.object(schema, 0))
+    tokens::canonical(&writer.object(schema, 0))
 }
 
-/// What arguments are filled with.
-struct Filling<'a> {
+/// Keeps at most so many bytes, and no part of a character.
+pub(super) fn truncate(arguments: &mut String, bytes: usize) {
+    let mut end = bytes.min(arguments.len());
+    while !arguments.is_char_boundary(end) {
+        end -= 1;
+    }
+    arguments.truncate(end);
+}
+
+/// Makes of an object what no JSON parser takes: one with a comma before its end.
+pub(super) fn break_syntax(arguments: &mut String) {
+    if arguments.pop().is_some() {
+        arguments.push_str(",}");
+    }
+}
+
+/// Makes values, as long as there is room for them.
+struct Writer<'a> {
     marker: &'a str,
     call: usize,
-    /// Elements of lists that may still come.
-    elements: Cell<u64>,
+    bytes_left: usize,
 }
 
-impl Filling<'_> {
-    fn object(&self, schema: &Value, depth: usize) -> Value {
-        let required: HashSet<&str> = schema["required"]
+impl Writer<'_> {
+    /// Whether so many bytes are left, which are then used up.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    /// A value from the schema, if there is room for it, else null.
+    fn copy(&mut self, value: &Value) -> Value {
+        if self.has_room(tokens::canonical(value).len()) {
+            return value.clone();
+        }
+        Value::Null
+    }
+
+    fn object(&mut self, schema: &Value, depth: usize) -> Value {
+        let required: BTreeSet<&str> = schema["required"]
             .as_array()
             .into_iter()
             .flatten()
@@ -44,40 +76,40 @@ impl Filling<'_> {
             .collect();
         let mut members = Map::new();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            if required.contains(name.as_str()) || is_simple(property) {
+            let is_wanted = required.contains(name.as_str()) || is_simple(property);
+            if is_wanted && self.has_room(name.len()) {
                 members.insert(name.clone(), self.value(property, depth + 1));
             }
         }
         // Required, but not described: anything goes.
         for name in required {
-            if !members.contains_key(name) {
+            if !members.contains_key(name) && self.has_room(name.len() + self.marker.len()) {
                 members.insert(name.to_owned(), self.marker.into());
             }
         }
         Value::Object(members)
     }
 
-    fn value(&self, schema: &Value, depth: usize) -> Value {
+    fn value(&mut self, schema: &Value, depth: usize) -> Value {
         if let Some(constant) = schema.get("const") {
-            return constant.clone();
+            return self.copy(constant);
         }
         if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
-            return first.clone();
+            return self.copy(first);
+        }
+        if !self.has_room(self.marker.len()) {
+            return Value::Null;
         }
         match type_of(schema) {
             Some("integer" | "number") => match &schema["minimum"] {
                 Value::Null => self.call.into(),
-                minimum => minimum.clone(),
+                minimum => self.copy(minimum),
             },
             Some("boolean") => true.into(),
             Some("null") => Value::Null,
             Some("array") if depth < DEPTH_MAX => {
-                let count = schema["minItems"]
-                    .as_u64()
-                    .unwrap_or(0)
-                    .min(DEPTH_MAX as u64)
-                    .min(self.elements.get());
-                self.elements.set(self.elements.get() - count);
+                let least = schema["minItems"].as_u64().unwrap_or(0);
+                let count = least.min(DEPTH_MAX as u64);
                 let items = (0..count).map(|_| self.value(&schema["items"], depth + 1));
                 Value::Array(items.collect())
             }
@@ -156,5 +188,44 @@ mod tests {
     fn a_tool_without_parameters_gets_an_empty_object() {
         check(&Value::Null, "{}");
         check(&json!({"type": "object"}), "{}");
+    }
+
+    #[test]
+    fn arguments_do_not_grow_without_end() {
+        let mut nested = json!({"type": "string"});
+        for _ in 0..8 {
+            nested = json!({"type": "array", "minItems": 1_000_000, "items": nested});
+        }
+        let long = "x".repeat(2 * BYTES_MAX);
+        for schema in [
+            json!({"properties": {"a": nested}, "required": ["a"]}),
+            json!({"properties": {"a": {"const": long}, "b": {"enum": [long]}}}),
+            json!({"properties": {&*long: {"type": "string"}}}),
+            json!({"required": [long]}),
+        ] {
+            let arguments = for_schema(&schema, "01234567.c1", 1);
+            assert!(arguments.len() < 4 * BYTES_MAX, "{}", arguments.len());
+            assert!(serde_json::from_str::<Value>(&arguments).is_ok());
+        }
+    }
+
+    #[test]
+    fn broken_arguments_are_no_json_and_end_within_no_character() {
+        for (arguments, invalid) in [("{}", "{,}"), (r#"{"a":"é"}"#, r#"{"a":"é",}"#)] {
+            let mut broken = arguments.to_owned();
+            break_syntax(&mut broken);
+            assert_eq!(broken, invalid);
+            assert!(serde_json::from_str::<Value>(&broken).is_err());
+        }
+        for (bytes, expected) in [
+            (0, ""),
+            (6, r#"{"a":""#),
+            (7, r#"{"a":""#),
+            (8, r#"{"a":"é"#),
+        ] {
+            let mut arguments = r#"{"a":"é"}"#.to_owned();
+            truncate(&mut arguments, bytes);
+            assert_eq!(arguments, expected);
+        }
     }
 }

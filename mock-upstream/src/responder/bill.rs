@@ -153,35 +153,30 @@ impl Exchange<'_> {
 /// What is delivered with each step of a reply.
 pub(super) fn progress(reply: &Reply) -> Vec<Progress> {
     let mut now = Progress::default();
-    let mut call_bytes = 0;
-    let mut before_calls = 0;
+    // Of each call's name and arguments so far; those of parallel calls may alternate.
+    let mut call_bytes = vec![0; reply.calls.len()];
+    let mut text_tokens = 0;
     let steps = reply.steps.iter().map(|(_, step)| {
         match step {
-            Step::Reasoning(text) => now.reasoning += tokens_in(text),
-            Step::Transition(reasoning, _) => now.reasoning += tokens_in(reasoning),
-            _ => {}
-        }
-        match step {
-            Step::Reasoning(text) | Step::Text(text) => now.tokens += tokens_in(text),
+            Step::Reasoning(text) => {
+                now.reasoning += tokens_in(text);
+                text_tokens += tokens_in(text);
+            }
+            Step::Text(text) => text_tokens += tokens_in(text),
             Step::Transition(reasoning, text) => {
-                now.tokens += tokens_in(reasoning) + tokens_in(text);
+                now.reasoning += tokens_in(reasoning);
+                text_tokens += tokens_in(reasoning) + tokens_in(text);
             }
-            Step::Announce(index) => {
-                call_bytes = reply.calls[*index].name.len();
-                before_calls = now.tokens;
-                now.tokens = before_calls + tokens::of_call_bytes(call_bytes);
-            }
-            Step::Arguments(_, fragment) => {
-                call_bytes += fragment.len();
-                now.tokens = before_calls + tokens::of_call_bytes(call_bytes);
-            }
+            Step::Announce(index) => call_bytes[*index] = reply.calls[*index].name.len(),
+            Step::Arguments(index, fragment) => call_bytes[*index] += fragment.len(),
             Step::WholeCalls => {
                 let calls = reply.calls.iter();
-                now.tokens += calls
-                    .map(|call| tokens::of_call(&call.name, &call.arguments))
-                    .sum::<u64>();
+                let bytes = calls.map(|call| call.name.len() + call.arguments.len());
+                call_bytes = bytes.collect();
             }
         }
+        let call_tokens = call_bytes.iter().map(|bytes| tokens::of_call_bytes(*bytes));
+        now.tokens = text_tokens + call_tokens.sum::<u64>();
         now.characters += characters(reply, step);
         now
     });

@@ -295,20 +295,28 @@ mod tests {
 
     #[test]
     fn segments_have_all_of_the_tokens() {
+        let lenient = crate::config::Behaviour {
+            dialect: crate::config::Dialect::Vllm,
+            ..Default::default()
+        };
         let chat = json!({
             "model": "m",
             "messages": [
                 {"role": "system", "content": "be so kind"},
                 {"role": "user", "content": [{"type": "text", "text": "what is the weather"}]},
                 {"role": "assistant", "content": null, "tool_calls": [
-                    {"function": {"name": "f", "arguments": "{\"city\": \"Reykjavik on Iceland\"}"}},
-                    {"function": {"name": "f", "arguments": "no JSON"}},
+                    {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"city\": \"Reykjavik on Iceland\"}"}},
+                    {"id": "b", "type": "function", "function": {"name": "f", "arguments": "no JSON"}},
                 ]},
-                {"role": "tool", "content": "rain"},
+                {"role": "tool", "tool_call_id": "a", "content": "rain"},
+                {"role": "tool", "tool_call_id": "b", "content": "and wind"},
             ],
-            "tools": [{"function": {"name": "f", "parameters": {"a": 1}}}, {"function": {"name": "g"}}],
+            "tools": [
+                {"type": "function", "function": {"name": "f", "parameters": {"a": 1}}},
+                {"type": "function", "function": {"name": "g"}},
+            ],
         });
-        let counted = openai::read(&chat).expect("valid").input_tokens;
+        let counted = openai::read(&chat, &lenient).expect("valid").input_tokens;
         assert_eq!(total(&chat_segments(&chat)), counted);
         let message = json!({
             "model": "m",
@@ -319,6 +327,7 @@ mod tests {
                 {"role": "assistant", "content": [
                     {"type": "text", "text": "let me see"},
                     {"type": "tool_use", "id": "a", "name": "f", "input": {"city": "Reykjavik on Iceland"}},
+                    {"type": "tool_use", "id": "b", "name": "f", "input": {}},
                 ]},
                 {"role": "user", "content": [
                     {"type": "tool_result", "tool_use_id": "a", "content": "rain"},

@@ -67,11 +67,7 @@ impl<'a> Exchange<'a> {
         let mut truth = truth.clone();
         truth.fault = Some(fault.kind);
         let ttft = || Pace::new(&behaviour.timing, &self.draws, 0).next_event();
-        let refusal = |status| Refusal {
-            status,
-            message: "a planted fault".to_owned(),
-            code: None,
-        };
+        let refusal = |status| Refusal::new(status, "a planted fault");
         let silent = |refuse_for| Script {
             status: StatusCode::OK,
             headers: standard_headers(&request_id(received.arrival.seq)),
@@ -126,7 +122,7 @@ impl<'a> Exchange<'a> {
             return break_whole(fault.kind, script);
         }
         let mut pieces = script.frames.pieces();
-        let error = error_event(self.endpoint, self.behaviour.dialect);
+        let error = error_event(self);
         script.ending = break_stream(fault, &mut pieces, &error, || self.foreign_mark());
         script.frames = pieces.into_iter().collect();
         true

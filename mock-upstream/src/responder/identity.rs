@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method};
+use rand::Rng as _;
 use serde_json::Value;
 
-use super::{CHAT_COMPLETIONS, MESSAGES, Received, anthropic, openai};
+use super::reply::Reply;
+use super::{CHAT_COMPLETIONS, Exchange, MESSAGES, Received, anthropic, openai};
+use crate::config::Dialect;
 use crate::journal::{Endpoint, Usage};
 use crate::script::Truth;
 
@@ -45,6 +48,8 @@ pub(super) fn truth_of(received: &Received<'_>, endpoint: Endpoint, body: &Value
         cost: None,
         bill: None,
         tool_calls: 0,
+        tool_results: 0,
+        turn: 0,
         text_sha256: None,
         reasoning_sha256: None,
         finish: None,
@@ -63,10 +68,60 @@ pub(super) fn request_id(seq: u64) -> String {
 
 pub(super) fn standard_headers(request_id: &str) -> HeaderMap {
     let id = HeaderValue::from_str(request_id).expect("hexadecimal digits are a header value");
-    let mut headers = HeaderMap::with_capacity(8);
+    let mut headers = HeaderMap::with_capacity(16);
     headers.insert("x-request-id", id.clone());
     headers.insert("request-id", id);
     headers
+}
+
+/// What `OpenAI` says of its limits, which nobody reaches here.
+const OPENAI_LIMITS: [(&str, &str); 6] = [
+    ("x-ratelimit-limit-requests", "30000"),
+    ("x-ratelimit-limit-tokens", "150000000"),
+    ("x-ratelimit-remaining-requests", "29999"),
+    ("x-ratelimit-remaining-tokens", "149999000"),
+    ("x-ratelimit-reset-requests", "2ms"),
+    ("x-ratelimit-reset-tokens", "0s"),
+];
+
+/// What Anthropic says of its limits. They are full again since long ago.
+const ANTHROPIC_LIMITS: [(&str, &str); 6] = [
+    ("anthropic-ratelimit-requests-limit", "4000"),
+    ("anthropic-ratelimit-requests-remaining", "3999"),
+    ("anthropic-ratelimit-requests-reset", "1970-01-01T00:00:00Z"),
+    ("anthropic-ratelimit-tokens-limit", "2000000"),
+    ("anthropic-ratelimit-tokens-remaining", "1999000"),
+    ("anthropic-ratelimit-tokens-reset", "1970-01-01T00:00:00Z"),
+];
+
+impl Exchange<'_> {
+    /// The answer's id, without the prefix that an API has for it.
+    pub(super) fn response_id(&self) -> String {
+        let drawn = self.draws.stream("id").next_u64();
+        format!("{drawn:016x}{:08x}", self.received.arrival.seq)
+    }
+
+    /// When the answer was made, in seconds since 1970.
+    pub(super) fn created(&self) -> u64 {
+        self.received.arrival.unix_us / 1_000_000
+    }
+
+    /// The headers that only one API has on its answers: limits, and `OpenAI`'s time until its head was ready.
+    pub(super) fn add_headers(&self, headers: &mut HeaderMap, reply: &Reply) {
+        let limits = match (self.endpoint, self.behaviour.dialect) {
+            (Endpoint::Anthropic, _) => ANTHROPIC_LIMITS,
+            (Endpoint::OpenAi, Dialect::OpenAi) => {
+                let ready_ms = u64::try_from(reply.opening.as_millis()).unwrap_or(u64::MAX);
+                headers.insert("openai-processing-ms", ready_ms.into());
+                headers.insert("openai-version", HeaderValue::from_static("2020-10-01"));
+                OPENAI_LIMITS
+            }
+            (Endpoint::OpenAi, _) => return,
+        };
+        for (name, value) in limits {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
 }
 
 /// The trace id of a W3C `traceparent` header.

@@ -19,10 +19,12 @@ mod arguments;
 mod ask;
 mod bill;
 mod cache;
+mod calls;
 mod faults;
 mod identity;
 mod models;
 mod openai;
+mod place;
 mod refusal;
 mod reply;
 mod state;
@@ -72,6 +74,7 @@ struct Exchange<'a> {
     endpoint: Endpoint,
     /// The nonce, which may be empty.
     nonce: &'a str,
+    model: &'a str,
     stream: bool,
     /// The name of the profile, empty without one.
     profile: &'a str,
@@ -96,25 +99,19 @@ pub fn respond(received: &Received<'_>, config: &Config, state: &State) -> Scrip
         MODELS => Method::GET,
         path if model_in(path).is_some() => Method::GET,
         path => {
-            let refusal = Refusal {
-                status: StatusCode::NOT_FOUND,
-                message: format!(
-                    "unknown path {path}, expected {CHAT_COMPLETIONS}, {MESSAGES} or {MODELS}"
-                ),
-                code: Some("unknown_url"),
-            };
+            let message =
+                format!("unknown path {path}, expected {CHAT_COMPLETIONS}, {MESSAGES} or {MODELS}");
+            let refusal = Refusal::new(StatusCode::NOT_FOUND, message).coded("unknown_url");
             return refuse(received, common, &refusal, None);
         }
     };
     if *received.method != allowed {
-        let refusal = Refusal {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            message: format!(
-                "{} does not take {}, use {allowed}",
-                received.path, received.method
-            ),
-            code: Some("method_not_allowed"),
-        };
+        let message = format!(
+            "{} does not take {}, use {allowed}",
+            received.path, received.method
+        );
+        let refusal =
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).coded("method_not_allowed");
         let mut script = refuse(received, common, &refusal, None);
         let allow = HeaderValue::from_str(allowed.as_str()).expect("a method is a header value");
         script.headers.insert(header::ALLOW, allow);
@@ -150,11 +147,8 @@ fn authorise(headers: &HeaderMap, config: &Config) -> Result<(), Refusal> {
     if [bearer, key].contains(&Some(expected.as_str())) {
         return Ok(());
     }
-    Err(Refusal {
-        status: StatusCode::UNAUTHORIZED,
-        message: "missing or wrong API key".to_owned(),
-        code: Some("invalid_api_key"),
-    })
+    let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "missing or wrong API key");
+    Err(refusal.coded("invalid_api_key"))
 }
 
 fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
@@ -168,25 +162,30 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     };
     let mut truth = truth_of(received, endpoint, &body);
     truth.attempt = state.attempt(received, &truth.nonce);
+    truth.body = config.journal_bodies.then(|| body.clone());
     let (profile, behaviour) = match choose(received.headers, &truth.model, config) {
         Ok(chosen) => chosen,
         Err(refusal) => return refuse(received, &config.behaviour, &refusal, Some(truth)),
     };
     truth.profile = (!profile.is_empty()).then(|| profile.to_owned());
     let ask = match endpoint {
-        Endpoint::OpenAi => openai::read(&body),
-        Endpoint::Anthropic => anthropic::read(&body),
+        Endpoint::OpenAi => openai::read(&body, behaviour),
+        Endpoint::Anthropic => anthropic::read(&body, received.headers, behaviour),
     };
     let mut ask = match ask.and_then(|ask| check_names(ask, config)) {
         Ok(ask) => ask,
         Err(refusal) => return refuse(received, behaviour, &refusal, Some(truth)),
     };
+    truth.turn = ask.history.turns;
+    truth.tool_results = ask.history.tool_results;
     let service_tier = body["service_tier"].as_str().map(str::to_owned);
     let nonce = truth.nonce.clone();
+    let model = ask.model.clone();
     let exchange = Exchange {
         received,
         endpoint,
         nonce: &nonce,
+        model: &model,
         stream: ask.stream,
         profile,
         behaviour,
@@ -203,9 +202,6 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         return script;
     }
     let mut reply = compose(&ask, exchange.look_up(&body), &exchange);
-    if config.journal_bodies {
-        truth.body = Some(body);
-    }
     truth.response_id = Some(reply.response_id.clone());
     truth.queue = reply.queue;
     truth.usage = reply.bill.usage;
@@ -217,6 +213,7 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     truth.finish = Some(finish_name(endpoint, reply.finish).to_owned());
 
     let mut headers = standard_headers(&reply.request_id);
+    exchange.add_headers(&mut headers, &reply);
     bill::write_headers(&reply.bill, &behaviour.cost, &mut headers);
     let frames = match (endpoint, ask.stream) {
         (Endpoint::OpenAi, true) => openai::stream(&ask, &reply, behaviour),
@@ -286,7 +283,8 @@ fn check_names(ask: Ask, config: &Config) -> Result<Ask, Refusal> {
     {
         return Err(Refusal::bad_request(format!(
             "tool_choice names `{name}`, which is no offered tool"
-        )));
+        ))
+        .at("tool_choice"));
     }
     Ok(ask)
 }

@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::ask::read_model;
+use super::place::{Place, Voice};
 use super::refusal::{Refusal, json_now, refuse};
 use super::{MODELS, Received, anthropic};
 use crate::config::Config;
@@ -46,7 +47,7 @@ pub(super) fn count_tokens(received: &Received<'_>, config: &Config) -> Script {
     let counted = serde_json::from_slice(received.body)
         .map_err(|error| Refusal::bad_request(format!("the body is not valid JSON: {error}")))
         .and_then(|body: Value| {
-            let model = read_model(&body)?;
+            let model = read_model(&Place::body(Voice::Anthropic, &body)?)?;
             check(&model, config)?;
             anthropic::count(&body)
         });
@@ -68,10 +69,8 @@ pub(super) fn check(model: &str, config: &Config) -> Result<(), Refusal> {
 }
 
 fn missing(model: &str) -> Refusal {
-    let mut refusal = Refusal::bad_request(format!("the model `{model}` does not exist"));
-    refusal.status = StatusCode::NOT_FOUND;
-    refusal.code = Some("model_not_found");
-    refusal
+    let message = format!("the model `{model}` does not exist");
+    Refusal::new(StatusCode::NOT_FOUND, message).coded("model_not_found")
 }
 
 fn names(config: &Config) -> BTreeSet<String> {

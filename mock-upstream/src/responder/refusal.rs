@@ -3,28 +3,60 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::Value;
 
 use super::identity::{identify, request_id, standard_headers};
-use super::{MESSAGES, MODELS, Received, anthropic, openai};
-use crate::config::{Behaviour, Dialect};
+use super::{Exchange, MESSAGES, MODELS, Received, anthropic, openai};
+use crate::config::Behaviour;
 use crate::journal::Endpoint;
 use crate::script::{Content, Ending, Frames, Script, Truth};
 
 /// A request that is refused.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) message: String,
     pub(super) code: Option<&'static str>,
+    /// The error's type, where the status does not decide it.
+    pub(super) kind: Option<&'static str>,
+    /// The field that is wrong, as `OpenAI` names it.
+    pub(super) param: Option<String>,
+    /// What Mistral says in place of the message.
+    pub(super) details: Vec<Value>,
 }
 
 impl Refusal {
-    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
-            status: StatusCode::BAD_REQUEST,
+            status,
             message: message.into(),
             code: None,
+            kind: None,
+            param: None,
+            details: Vec::new(),
         }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// The same with a code.
+    pub(super) fn coded(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// The same of a type.
+    pub(super) fn of_kind(mut self, kind: &'static str) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// The same of a field.
+    pub(super) fn at(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
     }
 }
 
@@ -35,11 +67,7 @@ pub(crate) fn refuse_as(
     status: StatusCode,
     message: &str,
 ) -> Script {
-    let refusal = Refusal {
-        status,
-        message: message.to_owned(),
-        code: None,
-    };
+    let refusal = Refusal::new(status, message);
     refuse(received, behaviour, &refusal, identify(received))
 }
 
@@ -81,14 +109,10 @@ pub(super) fn refuse_at(
 }
 
 /// The API's error as an event of a stream.
-pub(super) fn error_event(endpoint: Endpoint, dialect: Dialect) -> String {
-    let refusal = Refusal {
-        status: StatusCode::INTERNAL_SERVER_ERROR,
-        message: "a planted fault".to_owned(),
-        code: None,
-    };
-    match endpoint {
-        Endpoint::OpenAi => format!("data: {}\n\n", openai::error_body(&refusal, dialect)),
+pub(super) fn error_event(exchange: &Exchange<'_>) -> String {
+    let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "a planted fault");
+    match exchange.endpoint {
+        Endpoint::OpenAi => openai::error_event(&refusal, exchange),
         Endpoint::Anthropic => {
             format!(
                 "event: error\ndata: {}\n\n",

@@ -3,19 +3,18 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use rand::{Rng, RngExt};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::ask::{Ask, Choice, Tool};
+use super::Exchange;
+use super::ask::{Ask, Choice};
 use super::cache::Cached;
-use super::{Exchange, arguments};
+use super::calls::{Call, CallForm, Calls};
 use crate::billing::Bill;
 use crate::config::{Dialect, Surface};
 use crate::draw::Pace;
 use crate::journal::{Endpoint, Usage};
 use crate::script::{Content, Frames};
-use crate::tokens;
 
 /// What is answered, in either API.
 pub(super) struct Reply {
@@ -36,12 +35,9 @@ pub(super) struct Reply {
     /// How long the request waited for a slot; all times count from its receipt.
     pub(super) queue: Duration,
     pub(super) steps: Vec<(Duration, Step)>,
-}
-
-pub(super) struct Call {
-    pub(super) id: String,
-    pub(super) name: String,
-    pub(super) arguments: String,
+    /// Whether tokens of text and reasoning end in characters of more than one byte.
+    unicode: bool,
+    pub(super) call_form: CallForm,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,24 +68,27 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
         ..
     } = exchange;
     let arrival = received.arrival;
-    let mistral = exchange.endpoint == Endpoint::OpenAi && behaviour.dialect == Dialect::Mistral;
     let mark: String = exchange.nonce.chars().take(8).collect();
-    let calls = make_calls(ask, mistral, &mark, exchange);
-    let planned = ask
-        .limit
-        .filter(|_| behaviour.output.obey_limit)
+    let limit = ask.limit.filter(|_| behaviour.output.obey_limit);
+    let planned = limit
         .unwrap_or(behaviour.output.tokens)
         .min(behaviour.output.max_tokens);
     let reasoning_tokens = share_of(planned, behaviour.output.reasoning_share);
-    let text_tokens = if calls.is_empty() {
-        planned - reasoning_tokens
-    } else {
-        0
-    };
-    let call_tokens: u64 = calls
-        .iter()
-        .map(|call| tokens::of_call(&call.name, &call.arguments))
-        .sum();
+    let rest = planned - reasoning_tokens;
+    let mut calls = Calls::make(ask, &mark, exchange);
+    let mut text_tokens = behaviour.tools.text_tokens;
+    if limit.is_some() {
+        text_tokens = text_tokens.min(rest);
+        calls.limit(rest - text_tokens);
+    }
+    let Calls {
+        list: calls,
+        is_cut,
+    } = calls;
+    if calls.is_empty() {
+        text_tokens = rest;
+    }
+    let call_tokens: u64 = calls.iter().map(Call::tokens).sum();
     let usage = Usage {
         input: ask
             .input_tokens
@@ -100,13 +99,14 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
         output: reasoning_tokens + text_tokens + call_tokens,
         reasoning: reasoning_tokens,
     };
-    let finish = if !calls.is_empty() {
-        Finish::Tools
-    } else if ask.limit == Some(usage.output) {
-        Finish::Length
-    } else {
-        Finish::Stop
-    };
+    let finish =
+        if calls.is_empty() && ask.limit == Some(usage.output) || !calls.is_empty() && is_cut {
+            Finish::Length
+        } else if calls.is_empty() || exchange.stops_after_calls(ask) {
+            Finish::Stop
+        } else {
+            Finish::Tools
+        };
     let mut pace = Pace::new(
         &behaviour.timing,
         &exchange.draws,
@@ -114,12 +114,8 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
     );
     let mut reply = Reply {
         request_id: super::identity::request_id(arrival.seq),
-        response_id: format!(
-            "{:016x}{:08x}",
-            exchange.draws.stream("id").next_u64(),
-            arrival.seq
-        ),
-        created: arrival.unix_us / 1_000_000,
+        response_id: exchange.response_id(),
+        created: exchange.created(),
         mark,
         reasoning_tokens,
         text_tokens,
@@ -130,9 +126,11 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
         opening: pace.opening(),
         queue: Duration::ZERO,
         steps: Vec::new(),
+        unicode: behaviour.output.unicode,
+        call_form: exchange.call_form(),
     };
     reply.steps = reply
-        .plan(mistral, behaviour.output.tokens_per_event)
+        .plan(exchange.shape(), behaviour.output.tokens_per_event)
         .into_iter()
         .map(|step| (pace.next_event(), step))
         .collect();
@@ -146,50 +144,32 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
     reply
 }
 
-fn make_calls(ask: &Ask, mistral: bool, mark: &str, exchange: &Exchange<'_>) -> Vec<Call> {
-    let config = &exchange.behaviour.tools;
-    let tools: Vec<&Tool> = match &ask.choice {
-        Choice::None => Vec::new(),
-        Choice::Any => ask.tools.iter().collect(),
-        Choice::Named(name) => ask
-            .tools
-            .iter()
-            .filter(|tool| tool.name == *name)
-            .take(1)
-            .collect(),
-    };
-    if tools.is_empty() || config.calls == 0 {
-        return Vec::new();
-    }
-    let count = if matches!(ask.choice, Choice::Named(_)) || !ask.parallel {
-        1
-    } else {
-        config.calls as usize
-    };
-    let mut rng = exchange.draws.stream("call ids");
-    (0..count)
-        .map(|index| {
-            let tool = tools[index % tools.len()];
-            let id = match exchange.endpoint {
-                Endpoint::Anthropic => format!("toolu_{:016x}{index:08x}", rng.next_u64()),
-                Endpoint::OpenAi if mistral => nine_characters(&mut rng),
-                Endpoint::OpenAi => format!("call_{:016x}{index:08x}", rng.next_u64()),
-            };
-            Call {
-                id,
-                name: tool.name.clone(),
-                arguments: arguments::for_schema(&tool.schema, &format!("{mark}.c{index}"), index),
-            }
-        })
-        .collect()
+/// In what order an API has the events of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// One piece after the other.
+    Plain,
+    /// The same, but the pieces of parallel calls alternate.
+    Interleaved,
+    /// Mistral's: thinking that turns into text in one event, and whole calls.
+    Mistral,
 }
 
-/// An id as Mistral demands them: `[A-Za-z0-9]{9}`.
-fn nine_characters(rng: &mut impl Rng) -> String {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    (0..9)
-        .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
-        .collect()
+impl Exchange<'_> {
+    fn shape(&self) -> Shape {
+        match (self.endpoint, self.behaviour.dialect) {
+            (Endpoint::OpenAi, Dialect::Mistral) => Shape::Mistral,
+            (Endpoint::OpenAi, _) if self.behaviour.tools.interleave => Shape::Interleaved,
+            (Endpoint::OpenAi | Endpoint::Anthropic, _) => Shape::Plain,
+        }
+    }
+
+    /// `OpenAI` says `stop` after a call that the request names.
+    fn stops_after_calls(&self, ask: &Ask) -> bool {
+        self.endpoint == Endpoint::OpenAi
+            && self.behaviour.dialect == Dialect::OpenAi
+            && matches!(ask.choice, Choice::Named(_))
+    }
 }
 
 /// The share of a count, rounded half up.
@@ -202,18 +182,23 @@ fn share_of(count: u64, share: f64) -> u64 {
     ((count as f64 * share + 0.5) as u64).min(count)
 }
 
+/// Characters of two, three and four bytes.
+const UNICODE: &str = "é漢🦀";
+
 /// Bytes of arguments that count as one token, and so the size of a fragment of one-token events.
 const FRAGMENT_BYTES_PER_TOKEN: u64 = 4;
 
 impl Reply {
     /// The token events in order.
-    fn plan(&self, mistral: bool, tokens_per_event: u64) -> Vec<Step> {
+    fn plan(&self, shape: Shape, tokens_per_event: u64) -> Vec<Step> {
         let mut steps: Vec<Step> = self
             .runs(self.reasoning_tokens, tokens_per_event, "r")
             .map(Step::Reasoning)
             .collect();
         let mut texts = self.runs(self.text_tokens, tokens_per_event, "");
-        if mistral && let Some(first) = texts.next() {
+        if shape == Shape::Mistral
+            && let Some(first) = texts.next()
+        {
             let step = match steps.pop() {
                 Some(Step::Reasoning(last)) => Step::Transition(last, first),
                 _ => Step::Text(first),
@@ -221,28 +206,37 @@ impl Reply {
             steps.push(step);
         }
         steps.extend(texts.map(Step::Text));
-        if mistral {
-            if !self.calls.is_empty() {
-                steps.push(Step::WholeCalls);
+        let mut calls: Vec<_> = (0..self.calls.len())
+            .map(|index| self.call_steps(index, tokens_per_event))
+            .collect();
+        match shape {
+            Shape::Plain => steps.extend(calls.into_iter().flatten()),
+            Shape::Interleaved => {
+                let longest = calls.iter().map(ExactSizeIterator::len).max();
+                for _ in 0..longest.unwrap_or_default() {
+                    steps.extend(calls.iter_mut().filter_map(Iterator::next));
+                }
             }
-            return steps;
-        }
-        let fragment_bytes =
-            usize::try_from(FRAGMENT_BYTES_PER_TOKEN.saturating_mul(tokens_per_event))
-                .unwrap_or(usize::MAX);
-        for (index, call) in self.calls.iter().enumerate() {
-            steps.push(Step::Announce(index));
-            let fragments = fragments(&call.arguments, fragment_bytes);
-            steps.extend(
-                fragments
-                    .into_iter()
-                    .map(|fragment| Step::Arguments(index, fragment)),
-            );
+            Shape::Mistral if calls.is_empty() => {}
+            Shape::Mistral => steps.push(Step::WholeCalls),
         }
         steps
     }
 
-    /// Tokens 0 to `count`, some to an event; token `i` is `"{mark}.{prefix}{i} "`.
+    /// A call's name, then the pieces of its arguments.
+    fn call_steps(&self, index: usize, tokens_per_event: u64) -> std::vec::IntoIter<Step> {
+        let bytes = FRAGMENT_BYTES_PER_TOKEN.saturating_mul(tokens_per_event);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let pieces = fragments(&self.calls[index].arguments, bytes).into_iter();
+        let pieces = pieces.map(|piece| Step::Arguments(index, piece));
+        let steps: Vec<_> = std::iter::once(Step::Announce(index))
+            .chain(pieces)
+            .collect();
+        steps.into_iter()
+    }
+
+    /// Tokens 0 to `count`, some to an event; token `i` is `"{mark}.{prefix}{i} "`, with [`UNICODE`] before its space if
+    /// that is wanted.
     fn runs(
         &self,
         count: u64,
@@ -259,8 +253,9 @@ impl Reply {
     }
 
     fn run(&self, range: std::ops::Range<u64>, prefix: &str) -> String {
+        let end = if self.unicode { UNICODE } else { "" };
         range.fold(String::new(), |mut text, i| {
-            write!(text, "{}.{prefix}{i} ", self.mark).expect("a string takes any text");
+            write!(text, "{}.{prefix}{i}{end} ", self.mark).expect("a string takes any text");
             text
         })
     }
@@ -339,6 +334,9 @@ fn first_digits(hash: Sha256) -> String {
 
 /// Cuts arguments into at least two pieces, as far as there are bytes, of about `size` bytes.
 fn fragments(arguments: &str, size: usize) -> Vec<String> {
+    if arguments.is_empty() {
+        return Vec::new();
+    }
     let size = size.min(arguments.len().div_ceil(2)).max(1);
     let mut pieces = vec![String::new()];
     for character in arguments.chars() {

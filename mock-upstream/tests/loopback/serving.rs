@@ -79,6 +79,44 @@ fn tools_are_called_on_both_endpoints() {
 }
 
 #[test]
+fn the_journal_counts_turns_and_results_of_a_conversation() {
+    run(async {
+        let mock = start(quick()).await;
+        let mut body = prompt(1, false);
+        body["max_tokens"] = json!(100);
+        body["tools"] = json!([{"type": "function", "function": {"name": "now"}}]);
+        let answer = post(mock.address(), CHAT_COMPLETIONS, &body).await.json();
+        let message = answer["choices"][0]["message"].clone();
+        let result = |i: usize| json!({"role": "tool", "tool_call_id": message["tool_calls"][i]["id"], "content": "noon"});
+        let results = [result(0), result(1)];
+        let messages = body["messages"].as_array_mut().expect("a list");
+        messages.push(message.clone());
+        messages.extend(results);
+        let answer = post(mock.address(), CHAT_COMPLETIONS, &body).await.json();
+        assert_eq!(answer["choices"][0]["message"].get("tool_calls"), None);
+        body["messages"].as_array_mut().expect("a list").pop();
+        assert_eq!(
+            post(mock.address(), CHAT_COMPLETIONS, &body).await.status,
+            400
+        );
+        let journal = mock.journal().expect("readable");
+        let counted: Vec<_> = journal
+            .iter()
+            .map(|entry| {
+                (
+                    entry.status,
+                    entry.turn,
+                    entry.tool_results,
+                    entry.tool_calls,
+                )
+            })
+            .collect();
+        assert_eq!(counted, [(200, 0, 0, 2), (200, 1, 2, 0), (400, 0, 0, 0)]);
+        mock.shutdown().await;
+    });
+}
+
+#[test]
 fn mistral_dialect_is_served() {
     run(async {
         let mut config = quick();

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::refusal::Refusal;
 
+mod conversation;
 mod request;
 mod response;
 mod usage;

@@ -1,58 +1,207 @@
-//! Reading a message request.
+//! Reading a message request, and refusing what the API refuses.
 
+use http::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::responder::ask::{Ask, Choice, Tool, read_limit, read_messages, read_model};
+use super::conversation;
+use crate::config::Behaviour;
+use crate::responder::ask::{Ask, Choice, Tool, read_messages, read_model, read_tool_name};
 use crate::responder::identity::nonce_in;
+use crate::responder::place::{Kind, Place, Problem, Voice};
 use crate::responder::refusal::Refusal;
 use crate::tokens;
 
+/// The fields that the API has, and what they are.
+const FIELDS: [(&str, Kind); 23] = [
+    ("cache_control", Kind::Object),
+    ("container", Kind::TextOrObject),
+    ("context_management", Kind::Object),
+    ("inference_geo", Kind::Text),
+    ("max_tokens", Kind::Integer),
+    ("mcp_servers", Kind::List),
+    ("messages", Kind::List),
+    ("metadata", Kind::Object),
+    ("model", Kind::Text),
+    ("output_config", Kind::Object),
+    ("output_format", Kind::Object),
+    ("service_tier", Kind::Text),
+    ("speed", Kind::Text),
+    ("stop_sequences", Kind::List),
+    ("stream", Kind::Flag),
+    ("system", Kind::TextOrList),
+    ("temperature", Kind::Number),
+    ("thinking", Kind::Object),
+    ("tool_choice", Kind::Object),
+    ("tools", Kind::List),
+    ("top_k", Kind::Integer),
+    ("top_p", Kind::Number),
+    ("user_profile_id", Kind::Text),
+];
+
+/// The fields that version 2026-10-21 does not have any more.
+const SAMPLING: [&str; 3] = ["temperature", "top_p", "top_k"];
+
+/// Characters that a tool's name may have.
+const TOOL_NAME_MAX: usize = 128;
+const TOOL_NAME_PATTERN: &str = "^[a-zA-Z0-9_-]{1,128}$";
+
+/// Fewer tokens are no budget for thinking.
+const THINKING_TOKENS_MIN: u64 = 1024;
+
 /// Reads a request body.
-pub(in crate::responder) fn read(body: &Value) -> Result<Ask, Refusal> {
-    let model = read_model(body)?;
-    let input_tokens = count(body)?;
-    let Some(limit) = read_limit(body, "max_tokens")? else {
-        return Err(Refusal::bad_request("max_tokens: field required"));
-    };
-    let mut tools = Vec::new();
-    for tool in body["tools"].as_array().into_iter().flatten() {
-        let Some(name) = tool["name"].as_str() else {
-            return Err(Refusal::bad_request(
-                "tools: expected {\"name\":…,\"input_schema\":…}",
-            ));
-        };
-        tools.push(Tool {
-            name: name.to_owned(),
-            schema: schema_of(tool),
-        });
+pub(in crate::responder) fn read(
+    body: &Value,
+    headers: &HeaderMap,
+    behaviour: &Behaviour,
+) -> Result<Ask, Refusal> {
+    let version = Version::read(headers, behaviour.strict == Some(true))?;
+    let place = Place::body(Voice::Anthropic, body)?;
+    let model = read_model(&place)?;
+    let max_tokens = place.field("max_tokens");
+    max_tokens.required(Kind::Integer)?;
+    let limit = max_tokens.at_least(1)?;
+    let messages = read_messages(&place)?;
+    // The dialect, which may be lenient, is that of chat completions.
+    place.fields(&FIELDS, behaviour.strict.unwrap_or(true))?;
+    if version == Version::V20261021 {
+        for name in SAMPLING {
+            let field = place.field(name);
+            if !field.value.is_null() {
+                return Err(field.say("Extra inputs are not permitted"));
+            }
+        }
     }
-    let choice = &body["tool_choice"];
+    let history = conversation::check(&messages)?;
+    let tools = read_tools(&place)?;
+    let choice = read_choice(&place.field("tool_choice"))?;
+    check_thinking(&place, headers, limit)?;
     Ok(Ask {
         model,
         stream: body["stream"].as_bool().unwrap_or(false),
         include_usage: true,
-        limit: Some(limit),
+        limit,
         tools,
-        choice: read_choice(choice)?,
-        parallel: !choice["disable_parallel_tool_use"]
+        choice,
+        parallel: !body["tool_choice"]["disable_parallel_tool_use"]
             .as_bool()
             .unwrap_or(false),
-        input_tokens,
+        input_tokens: count(body)?,
+        history,
     })
 }
 
-fn read_choice(choice: &Value) -> Result<Choice, Refusal> {
-    if choice.is_null() {
+/// A version of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V20230601,
+    /// Without sampling parameters.
+    V20261021,
+}
+
+impl Version {
+    /// The version that the header asks for; one is only `demanded` where the configuration is strict, so that a request
+    /// by hand needs none.
+    fn read(headers: &HeaderMap, demanded: bool) -> Result<Self, Refusal> {
+        let Some(version) = headers.get("anthropic-version") else {
+            if demanded {
+                return Err(Refusal::bad_request(
+                    "anthropic-version: header is required",
+                ));
+            }
+            return Ok(Self::V20230601);
+        };
+        match version.as_bytes() {
+            b"2023-06-01" => Ok(Self::V20230601),
+            b"2026-10-21" => Ok(Self::V20261021),
+            other => Err(Refusal::bad_request(format!(
+                "anthropic-version: \"{}\" is not a valid version",
+                String::from_utf8_lossy(other)
+            ))),
+        }
+    }
+}
+
+/// The tools that are offered. Those that the API itself runs have a type of their own, and are not called.
+fn read_tools(body: &Place<'_>) -> Result<Vec<Tool>, Refusal> {
+    let mut tools = Vec::new();
+    for tool in body.field("tools").items() {
+        tool.required(Kind::Object)?;
+        tool.field("type").optional(Kind::Text)?;
+        if tool.value["type"]
+            .as_str()
+            .is_some_and(|kind| kind != "custom")
+        {
+            continue;
+        }
+        let custom = tool.named("custom");
+        let name = read_tool_name(&custom.field("name"), TOOL_NAME_MAX, TOOL_NAME_PATTERN)?;
+        custom.field("description").optional(Kind::Text)?;
+        custom.field("input_schema").required(Kind::Object)?;
+        tools.push(Tool {
+            name,
+            schema: schema_of(tool.value),
+        });
+    }
+    Ok(tools)
+}
+
+fn read_choice(place: &Place<'_>) -> Result<Choice, Refusal> {
+    const CHOICES: &[&str] = &["auto", "any", "tool", "none"];
+    if place.value.is_null() {
         return Ok(Choice::Any);
     }
-    match (choice["type"].as_str(), choice["name"].as_str()) {
-        (Some("none"), _) => Ok(Choice::None),
-        (Some("auto" | "any"), _) => Ok(Choice::Any),
-        (Some("tool"), Some(name)) => Ok(Choice::Named(name.to_owned())),
-        _ => Err(Refusal::bad_request(
-            "tool_choice: expected the type auto, any, none, or tool with a name",
-        )),
+    match place.field("type").text()? {
+        "none" => Ok(Choice::None),
+        "auto" | "any" => Ok(Choice::Any),
+        "tool" => {
+            let name = place.named("tool").field("name").text()?;
+            Ok(Choice::Named(name.to_owned()))
+        }
+        _ => Err(place
+            .with(&place.value["type"])
+            .refuse(Problem::NoTypeOf(CHOICES))),
     }
+}
+
+/// Checks the budget for thinking, and what cannot be had together with it.
+fn check_thinking(
+    body: &Place<'_>,
+    headers: &HeaderMap,
+    limit: Option<u64>,
+) -> Result<(), Refusal> {
+    const TYPES: &[&str] = &["adaptive", "disabled", "enabled"];
+    let thinking = body.field("thinking");
+    if thinking.value.is_null() {
+        return Ok(());
+    }
+    match thinking.field("type").text()? {
+        "enabled" => {}
+        "adaptive" | "disabled" => return Ok(()),
+        _ => {
+            let kind = thinking.with(&thinking.value["type"]);
+            return Err(kind.refuse(Problem::NoTypeOf(TYPES)));
+        }
+    }
+    let budget = thinking.named("enabled").field("budget_tokens");
+    budget.required(Kind::Integer)?;
+    let budget = budget.at_least(THINKING_TOKENS_MIN)?;
+    // Thinking between calls counts over a whole turn, so its budget may be larger than the limit of an answer.
+    let betas = headers.get_all("anthropic-beta").iter();
+    let mut betas = betas.filter_map(|value| value.to_str().ok());
+    if budget >= limit && !betas.any(|betas| betas.contains("interleaved-thinking")) {
+        return Err(Refusal::bad_request(
+            "`max_tokens` must be greater than `thinking.budget_tokens`.",
+        ));
+    }
+    if matches!(
+        body.value["tool_choice"]["type"].as_str(),
+        Some("any" | "tool")
+    ) {
+        return Err(Refusal::bad_request(
+            "Thinking may not be enabled when tool_choice forces tool use.",
+        ));
+    }
+    Ok(())
 }
 
 fn schema_of(tool: &Value) -> Value {
@@ -63,7 +212,11 @@ fn schema_of(tool: &Value) -> Value {
 
 /// Input tokens of a request body.
 pub(in crate::responder) fn count(body: &Value) -> Result<u64, Refusal> {
-    let messages: u64 = read_messages(body)?.iter().map(message_tokens).sum();
+    let messages = read_messages(&Place::body(Voice::Anthropic, body)?)?;
+    let messages: u64 = messages
+        .items()
+        .map(|message| message_tokens(message.value))
+        .sum();
     let system: u64 = match &body["system"] {
         Value::Null => 0,
         system => tokens::MESSAGE_TOKENS + texts(system).map(tokens::of_text).sum::<u64>(),

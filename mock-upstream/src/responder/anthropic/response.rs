@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+
 use super::usage::{start_usage, usage};
 use crate::journal::Endpoint;
+use crate::responder::arguments;
 use crate::responder::ask::Ask;
 use crate::responder::reply::{Reply, Step, finish_name, quoted};
 use crate::script::{Content, Frames};
@@ -29,7 +32,7 @@ pub(in crate::responder) fn whole(ask: &Ask, reply: &Reply) -> String {
             "{{\"type\":\"tool_use\",\"id\":\"{}\",\"name\":{},\"input\":{}}}",
             call.id,
             quoted(&call.name),
-            call.arguments,
+            input(&call.arguments),
         ));
     }
     format!(
@@ -41,6 +44,18 @@ pub(in crate::responder) fn whole(ask: &Ask, reply: &Reply) -> String {
         finish_name(Endpoint::Anthropic, reply.finish),
         usage(reply),
     )
+}
+
+/// A call's input in a whole body, where it cannot be anything but JSON. Arguments that are none stand in the member
+/// `INVALID_JSON` of an object, which is how the API wants to be told of such.
+fn input(arguments: &str) -> String {
+    if arguments.is_empty() {
+        return arguments::NONE.to_owned();
+    }
+    match serde_json::from_str::<IgnoredAny>(arguments) {
+        Ok(_) => arguments.to_owned(),
+        Err(_) => format!("{{\"INVALID_JSON\":{}}}", quoted(arguments)),
+    }
 }
 
 /// The frames of a stream.

@@ -1,71 +1,190 @@
-//! Reading a chat completion request.
+//! Reading a chat completion request, and refusing what the emulated API refuses.
 
 use serde_json::{Value, json};
 
-use crate::responder::ask::{Ask, Choice, Tool, read_limit, read_messages, read_model};
+use super::{conversation, mistral};
+use crate::config::{Behaviour, Dialect};
+use crate::responder::ask::{Ask, Choice, Tool, read_messages, read_model, read_tool_name};
 use crate::responder::identity::nonce_in;
+use crate::responder::place::{Kind, Place, Problem, Voice};
 use crate::responder::refusal::Refusal;
 use crate::tokens;
 
+/// The fields that `OpenAI`'s API has, and what they are.
+const FIELDS: [(&str, Kind); 37] = [
+    ("audio", Kind::Object),
+    ("frequency_penalty", Kind::Number),
+    ("function_call", Kind::TextOrObject),
+    ("functions", Kind::List),
+    ("logit_bias", Kind::Object),
+    ("logprobs", Kind::Flag),
+    ("max_completion_tokens", Kind::Integer),
+    ("max_tokens", Kind::Integer),
+    ("messages", Kind::List),
+    ("metadata", Kind::Object),
+    ("modalities", Kind::List),
+    ("model", Kind::Text),
+    ("moderation", Kind::Any),
+    ("n", Kind::Integer),
+    ("parallel_tool_calls", Kind::Flag),
+    ("prediction", Kind::Object),
+    ("presence_penalty", Kind::Number),
+    ("prompt_cache_key", Kind::Text),
+    ("prompt_cache_options", Kind::Object),
+    ("prompt_cache_retention", Kind::Text),
+    ("reasoning_effort", Kind::Text),
+    ("response_format", Kind::Object),
+    ("safety_identifier", Kind::Text),
+    ("seed", Kind::Integer),
+    ("service_tier", Kind::Text),
+    ("stop", Kind::TextOrList),
+    ("store", Kind::Flag),
+    ("stream", Kind::Flag),
+    ("stream_options", Kind::Object),
+    ("temperature", Kind::Number),
+    ("tool_choice", Kind::TextOrObject),
+    ("tools", Kind::List),
+    ("top_logprobs", Kind::Integer),
+    ("top_p", Kind::Number),
+    ("user", Kind::Text),
+    ("verbosity", Kind::Text),
+    ("web_search_options", Kind::Object),
+];
+
+/// Characters that a tool's name may have.
+const TOOL_NAME_MAX: usize = 64;
+const TOOL_NAME_PATTERN: &str = "^[a-zA-Z0-9_-]+$";
+
 /// Reads a request body.
-pub(in crate::responder) fn read(body: &Value) -> Result<Ask, Refusal> {
-    let model = read_model(body)?;
-    let messages = read_messages(body)?;
-    let limit = match read_limit(body, "max_completion_tokens")? {
-        None => read_limit(body, "max_tokens")?,
+pub(in crate::responder) fn read(body: &Value, behaviour: &Behaviour) -> Result<Ask, Refusal> {
+    let dialect = behaviour.dialect;
+    let voice = match dialect {
+        Dialect::Mistral => Voice::Mistral,
+        Dialect::OpenAi | Dialect::Vllm | Dialect::OpenRouter => Voice::OpenAi,
+    };
+    let place = Place::body(voice, body)?;
+    // A field that Mistral does not have is as unknown as any other.
+    let fields: &[(&str, Kind)] = match dialect {
+        Dialect::Mistral => &mistral::FIELDS,
+        Dialect::OpenAi | Dialect::Vllm | Dialect::OpenRouter => &FIELDS,
+    };
+    if dialect == Dialect::OpenAi && body["model"].is_null() {
+        return Err(Refusal::bad_request("you must provide a model parameter"));
+    }
+    let model = read_model(&place)?;
+    let messages = read_messages(&place)?;
+    place.fields(fields, behaviour.is_strict())?;
+    let history = match dialect {
+        Dialect::Mistral => mistral::check(&messages, behaviour.is_strict())?,
+        Dialect::OpenAi => conversation::check(&messages, true)?,
+        Dialect::Vllm | Dialect::OpenRouter => conversation::check(&messages, false)?,
+    };
+    let limit = match place.field("max_completion_tokens").at_least(1)? {
+        None => place.field("max_tokens").at_least(1)?,
         limit => limit,
     };
-    let mut input_tokens = messages.iter().map(message_tokens).sum();
-    let mut tools = Vec::new();
-    for tool in body["tools"].as_array().into_iter().flatten() {
-        let function = &tool["function"];
-        let Some(name) = function["name"].as_str() else {
-            return Err(Refusal::bad_request(
-                "tools: expected {\"type\":\"function\",\"function\":{\"name\":…}}",
-            ));
-        };
-        let schema = function
-            .get("parameters")
-            .cloned()
-            .unwrap_or_else(|| json!({}));
-        let description = function["description"].as_str().unwrap_or_default();
-        input_tokens += tokens::of_tool(name, description, &schema);
-        tools.push(Tool {
-            name: name.to_owned(),
-            schema,
-        });
+    if place.field("n").at_least(1)?.is_some_and(|n| n > 1) {
+        return Err(place
+            .field("n")
+            .say("this upstream returns one choice: n must be 1"));
     }
+    let stream = body["stream"].as_bool().unwrap_or(false);
+    let options = place.field("stream_options");
+    if !stream && !options.value.is_null() {
+        return Err(
+            options.say("The 'stream_options' parameter is only allowed when 'stream' is enabled.")
+        );
+    }
+    options.field("include_usage").optional(Kind::Flag)?;
+    let (tools, tool_tokens) = read_tools(&place)?;
+    let prompt_tokens: u64 = messages
+        .items()
+        .map(|message| message_tokens(message.value))
+        .sum();
     Ok(Ask {
         model,
-        stream: body["stream"].as_bool().unwrap_or(false),
+        stream,
         include_usage: body["stream_options"]["include_usage"]
             .as_bool()
             .unwrap_or(false),
         limit,
         tools,
-        choice: read_choice(&body["tool_choice"])?,
+        choice: read_choice(&place, dialect)?,
         parallel: body["parallel_tool_calls"].as_bool().unwrap_or(true),
-        input_tokens,
+        input_tokens: prompt_tokens + tool_tokens,
+        history,
     })
 }
 
-fn read_choice(choice: &Value) -> Result<Choice, Refusal> {
-    match choice {
-        Value::Null => return Ok(Choice::Any),
-        Value::String(name) => match name.as_str() {
-            "none" => return Ok(Choice::None),
-            "auto" | "required" | "any" => return Ok(Choice::Any),
-            _ => {}
-        },
-        named => {
-            if let Some(name) = named["function"]["name"].as_str() {
-                return Ok(Choice::Named(name.to_owned()));
+/// The functions that are offered, and the tokens of their descriptions. Other tools than functions are not called.
+fn read_tools(body: &Place<'_>) -> Result<(Vec<Tool>, u64), Refusal> {
+    let mut tools = Vec::new();
+    let mut tokens = 0;
+    for tool in body.field("tools").items() {
+        tool.required(Kind::Object)?;
+        tool.field("type").optional(Kind::Text)?;
+        if tool.value["type"]
+            .as_str()
+            .is_some_and(|kind| kind != "function")
+        {
+            continue;
+        }
+        let function = tool.field("function");
+        function.required(Kind::Object)?;
+        let name = read_tool_name(&function.field("name"), TOOL_NAME_MAX, TOOL_NAME_PATTERN)?;
+        function.field("description").optional(Kind::Text)?;
+        function.field("parameters").optional(Kind::Object)?;
+        let schema = match &function.value["parameters"] {
+            Value::Null => json!({}),
+            schema => schema.clone(),
+        };
+        let description = function.value["description"].as_str().unwrap_or_default();
+        tokens += tokens::of_tool(&name, description, &schema);
+        tools.push(Tool { name, schema });
+    }
+    Ok((tools, tokens))
+}
+
+fn read_choice(body: &Place<'_>, dialect: Dialect) -> Result<Choice, Refusal> {
+    const CHOICES: &[&str] = &["none", "auto", "required"];
+    let place = body.field("tool_choice");
+    let without_tools = body
+        .field("tools")
+        .value
+        .as_array()
+        .is_none_or(Vec::is_empty);
+    if without_tools && dialect == Dialect::OpenAi {
+        for name in ["tool_choice", "parallel_tool_calls"] {
+            let place = body.field(name);
+            if !place.value.is_null() {
+                return Err(place.say(&format!(
+                    "Invalid value for '{name}': '{name}' is only allowed when 'tools' are specified."
+                )));
             }
         }
     }
-    Err(Refusal::bad_request(
-        "tool_choice: expected none, auto, required or {\"type\":\"function\",\"function\":{\"name\":…}}",
-    ))
+    match place.value {
+        Value::Null => Ok(Choice::Any),
+        Value::String(name) => match name.as_str() {
+            "none" => Ok(Choice::None),
+            "auto" | "required" => Ok(Choice::Any),
+            // Mistral's word for `required`, which others than OpenAI take as well.
+            "any" if dialect != Dialect::OpenAi => Ok(Choice::Any),
+            _ => Err(place.refuse(Problem::NoneOf(CHOICES))),
+        },
+        Value::Object(choice)
+            if choice
+                .get("type")
+                .is_some_and(|kind| kind == "allowed_tools") =>
+        {
+            Ok(Choice::Any)
+        }
+        _ => {
+            place.optional(Kind::TextOrObject)?;
+            let name = place.field("function").field("name").text()?;
+            Ok(Choice::Named(name.to_owned()))
+        }
+    }
 }
 
 fn message_tokens(message: &Value) -> u64 {
@@ -74,10 +193,14 @@ fn message_tokens(message: &Value) -> u64 {
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(|call| call["function"]["arguments"].as_str())
-        .map(|arguments| match serde_json::from_str(arguments) {
-            Ok(value) => tokens::of_text(&tokens::canonical(&value)),
-            Err(_) => tokens::of_text(arguments),
+        .map(|call| match &call["function"]["arguments"] {
+            Value::String(arguments) => match serde_json::from_str(arguments) {
+                Ok(value) => tokens::of_text(&tokens::canonical(&value)),
+                Err(_) => tokens::of_text(arguments),
+            },
+            Value::Null => 0,
+            // Mistral takes them as they are, too.
+            arguments => tokens::of_text(&tokens::canonical(arguments)),
         })
         .sum();
     tokens::MESSAGE_TOKENS + content + calls

@@ -1,12 +1,16 @@
 //! Mistakes in bills, as they are drawn and as an answer shows them.
 
+use rust_decimal::Decimal;
+
 use super::*;
 use crate::config::{Aborts, Class, Rate, When, Wrong};
+use crate::config::{Fault, FaultKind, Surface, UsageInStream};
+use crate::journal::Usage;
 
 /// 1,000 + 500 tokens, half of the latter reasoning.
 fn body(stream: bool) -> Value {
     prompt(&json!({
-        "max_tokens": 500, "stream": stream, "stream_options": {"include_usage": true},
+        "max_tokens": 500, "stream": stream,
         // The nonce is 6 tokens, and the message costs 4.
         "messages": [{"role": "user", "content": format!("{NONCE} {}", "word ".repeat(990))}],
     }))
@@ -23,6 +27,7 @@ fn wrong(class: Class) -> Vec<Wrong> {
 fn billed() -> Config {
     let mut config = config();
     config.behaviour.output.reasoning_share = 0.5;
+    config.behaviour.output.usage_in_stream = UsageInStream::Always;
     let cost = &mut config.behaviour.cost;
     cost.surfaces = vec![
         Surface::Usage,
@@ -88,7 +93,7 @@ fn every_surface_has_the_same_digits() {
             for member in [
                 "\"cost\":0.00125,\"cost_in_usd_ticks\":12500000}",
                 ",\"provider_metadata\":{\"gateway\":{\"cost\":\"0.00125\"}}",
-                "\"associated_dollar_cost\":0.00125}",
+                "\"associated_dollar_cost\":0.00125",
             ] {
                 assert_eq!(text.matches(member).count(), 1, "{path} {stream} {member}");
             }

@@ -1,5 +1,7 @@
 //! The prompt cache, in both accountings.
 
+use http::StatusCode;
+
 use super::*;
 
 /// A model whose cache keeps whole hundreds of tokens, from 200 on, for a minute.

@@ -1,6 +1,9 @@
 //! Which behaviour answers, and when answers come that depend on others.
 
+use http::StatusCode;
+
 use super::*;
+use crate::config::PROFILE_HEADER;
 
 const CONFIG: &str = r#"
     [timing]
