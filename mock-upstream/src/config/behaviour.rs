@@ -166,8 +166,9 @@ pub enum UsageInStream {
 pub struct Tools {
     /// Calls in an answer when the request offers tools and does not forbid their use; 0 answers with text.
     pub calls: u32,
-    /// Turns of one conversation that are answered with calls; after that it is answered with text. A conversation
-    /// has as many turns behind it as its last messages, from the last one of a user on, have calls of the model.
+    /// Turns of one conversation that are answered with calls; after that it is answered with text, also where a call
+    /// is required. A conversation has as many turns behind it as it has messages of the model with calls after the last
+    /// text of a user.
     pub turns: u32,
     /// Whether the fragments of parallel calls alternate. Mistral's are whole, and Anthropic's one after the other.
     pub interleave: bool,

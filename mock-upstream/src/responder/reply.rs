@@ -70,23 +70,19 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
     let arrival = received.arrival;
     let mark: String = exchange.nonce.chars().take(8).collect();
     let limit = ask.limit.filter(|_| behaviour.output.obey_limit);
-    let planned = limit
-        .unwrap_or(behaviour.output.tokens)
-        .min(behaviour.output.max_tokens);
+    let most = behaviour.output.max_tokens;
+    let planned = limit.unwrap_or(behaviour.output.tokens).min(most);
     let reasoning_tokens = share_of(planned, behaviour.output.reasoning_share);
-    let rest = planned - reasoning_tokens;
+    let room = limit.unwrap_or(most).min(most) - reasoning_tokens;
     let mut calls = Calls::make(ask, &mark, exchange);
-    let mut text_tokens = behaviour.tools.text_tokens;
-    if limit.is_some() {
-        text_tokens = text_tokens.min(rest);
-        calls.limit(rest - text_tokens);
-    }
+    let mut text_tokens = behaviour.tools.text_tokens.min(room);
+    calls.limit(room - text_tokens);
     let Calls {
         list: calls,
         is_cut,
     } = calls;
     if calls.is_empty() {
-        text_tokens = rest;
+        text_tokens = planned - reasoning_tokens;
     }
     let call_tokens: u64 = calls.iter().map(Call::tokens).sum();
     let usage = Usage {

@@ -138,7 +138,8 @@ impl<'a> Order<'a> {
 
     fn answer(&mut self, message: &Place<'a>) -> Result<(), Refusal> {
         if self.calls.is_empty() {
-            return Err(message.field("role").say(
+            return Err(out_of_order(
+                &message.field("role"),
                 "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with \
                  'tool_calls'.",
             ));
@@ -146,9 +147,10 @@ impl<'a> Order<'a> {
         let place = message.field("tool_call_id");
         let id = place.text()?;
         if !self.calls.contains(&id) {
-            return Err(place.say(&format!(
+            let message = format!(
                 "Invalid parameter: 'tool_call_id' of '{id}' not found in 'tool_calls' of previous message."
-            )));
+            );
+            return Err(out_of_order(&place, &message));
         }
         self.open.retain(|open| *open != id);
         Ok(())
@@ -159,10 +161,18 @@ impl<'a> Order<'a> {
         let Some(caller) = self.caller.as_ref().filter(|_| !self.open.is_empty()) else {
             return Ok(());
         };
-        Err(caller.field("role").say(&format!(
+        let message = format!(
             "An assistant message with 'tool_calls' must be followed by tool messages responding to each \
              'tool_call_id'. The following tool_call_ids did not have response messages: {}",
             self.open.join(", ")
-        )))
+        );
+        Err(out_of_order(&caller.field("role"), &message))
     }
+}
+
+/// Here `OpenAI` writes the place with a dot more: `messages.[1].role`.
+fn out_of_order(place: &Place<'_>, message: &str) -> Refusal {
+    place
+        .say(message)
+        .at(place.openai_path().replace('[', ".["))
 }

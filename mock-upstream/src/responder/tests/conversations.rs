@@ -90,33 +90,33 @@ fn openai_wants_a_result_for_each_call_right_after_them() {
             (
                 vec![user("x"), calls(&[A, B]), result(A)],
                 unanswered(B),
-                "messages[1].role",
+                "messages.[1].role",
             ),
             (
                 vec![user("x"), calls(&[A, B])],
                 unanswered("call_a, call_b"),
-                "messages[1].role",
+                "messages.[1].role",
             ),
             (
                 vec![user("x"), calls(&[A]), user("y")],
                 unanswered(A),
-                "messages[1].role",
+                "messages.[1].role",
             ),
             (
                 vec![user("x"), result(A)],
                 no_call.to_owned(),
-                "messages[1].role",
+                "messages.[1].role",
             ),
-            (vec![result(A)], no_call.to_owned(), "messages[0].role"),
+            (vec![result(A)], no_call.to_owned(), "messages.[0].role"),
             (
                 vec![user("x"), calls(&[A]), result(A), user("y"), result(A)],
                 no_call.to_owned(),
-                "messages[4].role",
+                "messages.[4].role",
             ),
             (
                 vec![user("x"), calls(&[A]), result("call_c")],
                 unknown.to_owned(),
-                "messages[2].tool_call_id",
+                "messages.[2].tool_call_id",
             ),
         ] {
             let (status, error) = answer(CHAT_COMPLETIONS, &messages, &config);

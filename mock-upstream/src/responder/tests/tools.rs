@@ -230,10 +230,13 @@ fn a_limit_cuts_calls_off_and_the_usage_is_what_was_written() {
                     "{finish}"
                 );
             }
-            let mut config = of_dialect(dialect);
-            config.behaviour.output.obey_limit = false;
-            let body = prompt(&json!({"max_tokens": 1, "tools": tools_of(path)}));
-            assert_eq!(truth(&ask(path, &body, &config)).usage.output, 10);
+            for (most, output) in [(4096, 10), (5, 5)] {
+                let mut config = of_dialect(dialect);
+                config.behaviour.output.obey_limit = false;
+                config.behaviour.output.max_tokens = most;
+                let body = prompt(&json!({"max_tokens": 1, "tools": tools_of(path)}));
+                assert_eq!(truth(&ask(path, &body, &config)).usage.output, output);
+            }
         }
     }
 }
