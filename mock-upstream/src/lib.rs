@@ -93,6 +93,9 @@ pub enum StartError {
     /// There is no tokio runtime.
     #[error("cannot make a timer: {0}")]
     Timer(io::Error),
+    /// The wiremock server that is asked first does not come up.
+    #[error("cannot start wiremock: {0}")]
+    Stubs(io::Error),
     /// The journal's temporary file cannot be made.
     #[error("cannot make a temporary file for the journal: {0}")]
     Journal(io::Error),
@@ -357,7 +360,8 @@ impl Builder {
         let stubs = if config.direct {
             None
         } else {
-            Some(Stubs::start(Arc::clone(&config), Arc::clone(&state), self.mount).await)
+            let stubs = Stubs::start(Arc::clone(&config), Arc::clone(&state), self.mount);
+            Some(stubs.await.map_err(StartError::Stubs)?)
         };
         let player = Arc::new(Player {
             config,

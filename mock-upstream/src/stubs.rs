@@ -11,6 +11,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -43,6 +45,9 @@ const SCRIPT_HEADER: HeaderName = HeaderName::from_static("x-mock-script");
 /// Requests that are with wiremock at a time; it answers at once, so more connections would only cost.
 const CONCURRENT_MAX: usize = 64;
 
+/// Descriptors that a wiremock server's thread and the first connection to it take, with some to spare.
+const DESCRIPTORS_OF_ONE: usize = 12;
+
 /// What wiremock decided.
 pub(crate) enum Decision {
     /// The mock's own answer.
@@ -73,7 +78,9 @@ pub(crate) struct Stubs {
 struct Turn {
     current: Arc<Server>,
     used: u64,
-    next: Option<JoinHandle<Server>>,
+    /// It did not answer. wiremock accepts no more connections once there was no descriptor for one.
+    broken: bool,
+    next: Option<JoinHandle<io::Result<Server>>>,
 }
 
 /// One wiremock server, and the connections to it.
@@ -88,15 +95,16 @@ impl Stubs {
         config: Arc<Config>,
         state: Arc<State>,
         mount: Option<Arc<Mount>>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let slots = Arc::new(Slots::default());
         let (config_, state_) = (Arc::clone(&config), Arc::clone(&state));
-        let current = Server::start(config_, state_, Arc::clone(&slots)).await;
+        let current = Server::start(config_, state_, Arc::clone(&slots)).await?;
         current.mount(mount.as_deref()).await;
         let stubs = Self {
             turn: tokio::sync::Mutex::new(Turn {
                 current: Arc::new(current),
                 used: 0,
+                broken: false,
                 next: None,
             }),
             config,
@@ -106,7 +114,12 @@ impl Stubs {
             permits: Semaphore::new(CONCURRENT_MAX),
         };
         stubs.turn.lock().await.next = stubs.prepare_next();
-        stubs
+        Ok(stubs)
+    }
+
+    /// Whether a test's author has a say in what is answered.
+    pub(crate) fn has_author(&self) -> bool {
+        self.mount.is_some()
     }
 
     /// Asks wiremock what is answered to a request.
@@ -122,13 +135,20 @@ impl Stubs {
         let slot = Slot::open(&self.slots, arrival, parts.uri.path());
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = parts.method.clone();
-        *request.uri_mut() = server.uri(parts)?;
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = server.uri(path)?;
         *request.headers_mut() = parts.headers.clone();
         strip_connection_headers(request.headers_mut());
         request
             .headers_mut()
             .insert(REQUEST_HEADER, HeaderValue::from(arrival.seq));
-        let response = server.client.request(request).await.map_err(no_decision)?;
+        let response = match server.client.request(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                self.turn.lock().await.broken = true;
+                return Err(no_decision(error));
+            }
+        };
         let (mut parts, body) = response.into_parts();
         if parts.headers.contains_key(SCRIPT_HEADER) {
             let script = slot.take().ok_or_else(|| no_decision("no script waits"))?;
@@ -149,18 +169,22 @@ impl Stubs {
     /// The server whose turn it is.
     async fn server(&self, counters: &Counters) -> Arc<Server> {
         let mut turn = self.turn.lock().await;
-        if self.config.rotate_after > 0 && turn.used >= self.config.rotate_after {
-            let prepared = match turn.next.take() {
-                Some(next) => next.await.ok(),
+        let is_used_up = self.config.rotate_after > 0 && turn.used >= self.config.rotate_after;
+        if turn.broken || is_used_up {
+            // No request waits for a server that may not come up either; without one the present goes on.
+            let is_ready = |next: &JoinHandle<_>| is_used_up || next.is_finished();
+            let prepared = match turn.next.take_if(|next| is_ready(next)) {
+                Some(next) => next.await.ok().and_then(Result::ok),
                 None => None,
             };
-            // wiremock panics where there is no descriptor for it: the present server goes on, and the next request tries
-            // again with the one that is prepared here.
-            turn.next = self.prepare_next();
+            if turn.next.is_none() {
+                turn.next = Some(tokio::spawn(self.start_server()));
+            }
+            turn.used = 0;
             if let Some(fresh) = prepared {
                 fresh.mount(self.mount.as_deref()).await;
                 turn.current = Arc::new(fresh);
-                turn.used = 0;
+                turn.broken = false;
                 counters.count_rotation();
             }
         }
@@ -168,14 +192,14 @@ impl Stubs {
         Arc::clone(&turn.current)
     }
 
-    fn start_server(&self) -> impl Future<Output = Server> + use<> {
+    fn start_server(&self) -> impl Future<Output = io::Result<Server>> + use<> {
         let (config, state) = (Arc::clone(&self.config), Arc::clone(&self.state));
         Server::start(config, state, Arc::clone(&self.slots))
     }
 
     /// Starts the next server. The author's stubs are mounted when its turn comes: their expectations are checked
     /// when a server is dropped, and one whose turn never came could not meet them.
-    fn prepare_next(&self) -> Option<JoinHandle<Server>> {
+    fn prepare_next(&self) -> Option<JoinHandle<io::Result<Server>>> {
         (self.config.rotate_after > 0).then(|| tokio::spawn(self.start_server()))
     }
 
@@ -198,8 +222,13 @@ impl fmt::Debug for Stubs {
 }
 
 impl Server {
-    async fn start(config: Arc<Config>, state: Arc<State>, slots: Arc<Slots>) -> Self {
+    async fn start(config: Arc<Config>, state: Arc<State>, slots: Arc<Slots>) -> io::Result<Self> {
+        // wiremock panics where it cannot listen, or make a runtime for its thread.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let spare = (0..DESCRIPTORS_OF_ONE).map(|_| listener.try_clone());
+        drop(spare.collect::<io::Result<Vec<_>>>()?);
         let wiremock = MockServer::builder()
+            .listener(listener)
             .disable_request_recording()
             .start()
             .await;
@@ -213,10 +242,20 @@ impl Server {
         wiremock.register(catch_all).await;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Self {
-            wiremock: Some(wiremock),
+        let server = Self {
             client: Client::builder(TokioExecutor::new()).build(connector),
-        }
+            wiremock: Some(wiremock),
+        };
+        server.probe().await?;
+        Ok(server)
+    }
+
+    /// Fails unless it answers: wiremock's thread may have ended for want of a descriptor.
+    async fn probe(&self) -> io::Result<()> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = self.uri("/").map_err(io::Error::other)?;
+        let answer = self.client.request(request).await;
+        answer.map(drop).map_err(io::Error::other)
     }
 
     async fn mount(&self, mount: Option<&Mount>) {
@@ -227,12 +266,11 @@ impl Server {
         }
     }
 
-    fn uri(&self, parts: &Parts) -> Result<http::Uri, NoDecision> {
+    fn uri(&self, path: &str) -> Result<http::Uri, NoDecision> {
         let wiremock = self
             .wiremock
             .as_ref()
             .ok_or_else(|| no_decision("shut down"))?;
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         format!("{}{path}", wiremock.uri())
             .parse()
             .map_err(no_decision)

@@ -285,6 +285,10 @@ impl Player {
                     .insert(header::CONTENT_LENGTH, body.len().into());
                 script
             }
+            // Nothing could have been decided otherwise.
+            Err(_) if !stubs.has_author() => {
+                responder::respond(&received, &self.config, &self.state)
+            }
             Err(error) => responder::refuse_as(
                 &received,
                 &self.config.behaviour,
