@@ -657,6 +657,27 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_found_by_their_id() {
+        let journal = Arc::new(Journal::new().expect("a temporary file"));
+        for seq in 0..500 {
+            let mut entry = entry(seq, "n");
+            entry.response_id = Some(format!("r{seq}"));
+            journal.append(&entry).expect("spooled");
+        }
+        let find = |id| journal.find(id).expect("readable").map(|entry| entry.seq);
+        assert_eq!(
+            (find("r0"), find("r77"), find("r499")),
+            (Some(0), Some(77), Some(499))
+        );
+        assert_eq!(find("r500"), None);
+        // As after a write that failed: another line stands there.
+        journal.lock().places.put("lost".to_owned(), 0);
+        assert_eq!(find("lost"), None);
+        journal.clear().expect("cleared");
+        assert_eq!(find("r0"), None);
+    }
+
+    #[test]
     fn clearing_ends_older_readers() {
         let journal = Arc::new(Journal::new().expect("a temporary file"));
         journal.append(&entry(0, "n")).expect("spooled");

@@ -21,17 +21,12 @@ pub(super) fn usage(reply: &Reply, dialect: Dialect) -> String {
 
 /// The usage up to an event in the middle of a stream, without a cost.
 pub(super) fn running_usage(reply: &Reply, dialect: Dialect, progress: Progress) -> String {
-    let wire = bill_wire(reply, progress);
-    object(wire, 0, dialect, "")
-}
-
-fn bill_wire(reply: &Reply, progress: Progress) -> Usage {
     let usage = Usage {
         output: progress.tokens,
         reasoning: progress.reasoning,
         ..reply.bill.usage
     };
-    reply.bill.wire(usage)
+    object(reply.bill.wire(usage), 0, dialect, "")
 }
 
 fn object(usage: Usage, excess: u64, dialect: Dialect, cost: &str) -> String {
@@ -52,4 +47,33 @@ fn object(usage: Usage, excess: u64, dialect: Dialect, cost: &str) -> String {
         usage.output,
         prompt.saturating_add(usage.output).saturating_add(excess),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_tokens_are_part_of_the_prompt() {
+        let usage = Usage {
+            input: 1_000,
+            cache_read: 400,
+            cache_write: 300,
+            cache_write_1h: 100,
+            output: 500,
+            reasoning: 120,
+        };
+        let counts = "\"prompt_tokens\":1700,\"completion_tokens\":500,\"total_tokens\":2200";
+        let cached = "\"prompt_tokens_details\":{\"cached_tokens\":400}";
+        let reasoning = "\"completion_tokens_details\":{\"reasoning_tokens\":120}";
+        let cost = "\"cost\":0.00355";
+        assert_eq!(
+            object(usage, 0, Dialect::OpenAi, ",\"cost\":0.00355"),
+            format!("{{{counts},{cached},{reasoning},{cost}}}")
+        );
+        assert_eq!(
+            object(usage, 0, Dialect::Mistral, ",\"cost\":0.00355"),
+            format!("{{{counts},{cached},{cost}}}")
+        );
+    }
 }

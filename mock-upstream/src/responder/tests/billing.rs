@@ -293,6 +293,24 @@ fn progress_ends_with_all_tokens_of_the_answer() {
 }
 
 #[test]
+fn calls_are_delivered_by_a_quarter_of_their_bytes() {
+    let mut config = config();
+    config.behaviour.cost.aborts = Aborts::Delivered;
+    config.behaviour.tools.calls = 1;
+    let mut body = body(true);
+    body["tools"] = openai_tools();
+    let script = ask(CHAT_COMPLETIONS, &body, &config);
+    let seen: Vec<_> = bill(&script)
+        .progress
+        .iter()
+        .map(|progress| (progress.tokens, progress.characters))
+        .take(3)
+        .collect();
+    // `weather`, and four bytes of its arguments at a time.
+    assert_eq!(seen, [(2, 7), (3, 11), (4, 15)]);
+}
+
+#[test]
 fn wrong_usages_are_on_the_wire_and_not_in_the_truth() {
     for (path, class, expected) in [
         (
