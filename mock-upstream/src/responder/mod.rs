@@ -17,6 +17,7 @@ use crate::script::{Ending, Script};
 mod anthropic;
 mod arguments;
 mod ask;
+mod delivery;
 mod faults;
 mod identity;
 mod openai;
@@ -32,6 +33,7 @@ pub(crate) use reply::quoted;
 pub use state::State;
 
 use ask::{Ask, Choice};
+use delivery::deliver;
 use identity::{endpoint_of, standard_headers, truth_of};
 use refusal::{Refusal, json_now, refuse};
 use reply::{compose, finish_name};
@@ -233,6 +235,10 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         truth.fault = exchange
             .break_answer(fault, &mut script)
             .then_some(fault.kind);
+    }
+    if exchange.stream {
+        let (dialect, draws) = (behaviour.dialect, &exchange.draws);
+        script.frames = deliver(script.frames, &behaviour.delivery, endpoint, dialect, draws);
     }
     if truth.fault.is_none() {
         (truth.text_sha256, truth.reasoning_sha256) = reply.digests();
