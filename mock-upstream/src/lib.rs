@@ -52,7 +52,7 @@ mod stubs;
 pub mod cli;
 
 use journal::Journal;
-use player::Player;
+use player::{Door, Player};
 use responder::State;
 use stats::Counters;
 use stubs::{Mount, Stubs};
@@ -270,6 +270,7 @@ impl Builder {
             state,
             journal: Arc::new(Journal::new().map_err(StartError::Journal)?),
             counters: Counters::new(),
+            door: Door::new(address),
             stubs,
             timer: Timer::new().map_err(StartError::Timer)?,
             started: Instant::now(),

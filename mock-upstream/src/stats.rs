@@ -45,6 +45,9 @@ pub struct Stats {
     /// Times that a connection could not be accepted, for want of descriptors or memory.
     #[serde(default)]
     pub accept_errors: u64,
+    /// Times that the port could not be listened on again after connections were refused, as planted.
+    #[serde(default)]
+    pub listen_errors: u64,
 }
 
 /// The distribution of the time by which frames were written later than planned. Quantiles are upper bounds
@@ -112,6 +115,10 @@ impl Counters {
 
     pub(crate) fn count_accept_error(&self) {
         self.lock().accept_errors += 1;
+    }
+
+    pub(crate) fn count_listen_error(&self) {
+        self.lock().listen_errors += 1;
     }
 
     pub(crate) fn count_rotation(&self) {

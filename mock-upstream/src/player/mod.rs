@@ -9,7 +9,6 @@
 //! socket's buffer and the network come after that. A client that does not read holds frames back, and they count as
 //! late.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,10 +38,14 @@ use crate::stats::{Counters, Stats};
 use crate::stubs::{Decision, Stubs};
 
 mod conductor;
+mod door;
 mod line;
 mod performance;
 
+pub(crate) use door::Door;
+
 use conductor::Conductor;
+use door::Entrance;
 use line::{Line, StagedBody};
 use performance::{PacedBody, Performance, Presence, Receipt};
 
@@ -62,6 +65,7 @@ pub(crate) struct Player {
     pub(crate) state: Arc<State>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) counters: Counters,
+    pub(crate) door: Door,
     /// `None` where scripts are decided directly.
     pub(crate) stubs: Option<Stubs>,
     pub(crate) timer: Timer,
@@ -84,14 +88,15 @@ pub(crate) async fn serve(
     conducting.spawn(Arc::clone(&conductor).conduct(player.timer.clone()));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let mut entrance = Entrance::new(&player, listener);
     loop {
         let stream: TcpStream = tokio::select! {
             biased;
             // An error means that the handle is gone: nobody can stop this server any more, so it stops.
             _ = stop.changed() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else {
+            accepted = entrance.accept() => {
+                let Ok(stream) = accepted else {
                     player.counters.count_accept_error();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
@@ -106,7 +111,7 @@ pub(crate) async fn serve(
         let service = service_fn(move |request| {
             let player = Arc::clone(&player);
             let line = Arc::clone(&line);
-            async move { Ok::<_, Infallible>(player.answer(request, &line).await) }
+            async move { player.answer(request, &line).await }
         });
         let connection = http
             .serve_connection(TokioIo::new(transport), service)
@@ -117,7 +122,7 @@ pub(crate) async fn serve(
             let _ = watched.await;
         });
     }
-    drop(listener);
+    drop(entrance);
     // Past the limit the rest is aborted, which journals it as not completed.
     let _ = tokio::time::timeout(grace, graceful.shutdown()).await;
     connections.shutdown().await;
@@ -141,10 +146,10 @@ impl Player {
         self: Arc<Self>,
         request: Request<Incoming>,
         line: &Arc<Line>,
-    ) -> Response<Answer> {
+    ) -> Result<Response<Answer>, Unanswered> {
         let path = request.uri().path();
         if path == "/health" || path.starts_with("/__mock/") {
-            return self.control(&request);
+            return Ok(self.control(&request));
         }
         self.complete(request, line).await
     }
@@ -194,7 +199,7 @@ impl Player {
         self: Arc<Self>,
         request: Request<Incoming>,
         line: &Arc<Line>,
-    ) -> Response<Answer> {
+    ) -> Result<Response<Answer>, Unanswered> {
         let at = Instant::now();
         let receipt = Receipt {
             at,
@@ -238,6 +243,17 @@ impl Player {
         } = script;
         let (bytes, frames) = frames.into_reel();
         let performance = Performance::new(receipt, frames, status, ending, truth);
+        // A connection of HTTP/2 has other streams, too, and their answers.
+        let own_line = (parts.version != Version::HTTP_2).then_some(line);
+        if let Ending::Unanswered { refuse_for } = ending {
+            if !refuse_for.is_zero() {
+                self.door.close_until(Instant::now() + refuse_for).await;
+            }
+            if let Some(line) = own_line {
+                line.reset();
+            }
+            return Err(Unanswered);
+        }
         // The head leaves with the first frame.
         performance.opening().await;
         // Where hyper uses chunks, which are what the line writes.
@@ -247,12 +263,13 @@ impl Player {
             line.enter(performance, bytes)
                 .map_or_else(Answer::Paced, Answer::Staged)
         } else {
-            Answer::Paced(Box::new(PacedBody::new(performance, bytes)))
+            let body = PacedBody::new(performance, bytes, own_line.cloned());
+            Answer::Paced(Box::new(body))
         };
         let mut response = Response::new(answer);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        response
+        Ok(response)
     }
 
     async fn decide(&self, parts: &Parts, body: Bytes, receipt: &Receipt) -> Script {
@@ -293,6 +310,11 @@ impl Player {
         }
     }
 }
+
+/// There is no answer, as planted: hyper then gives up the connection (HTTP/2: resets the stream).
+#[derive(Debug, thiserror::Error)]
+#[error("the script has no answer")]
+pub(crate) struct Unanswered;
 
 /// The body of a response.
 pub(crate) enum Answer {
