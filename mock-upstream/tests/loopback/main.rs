@@ -2,8 +2,11 @@
 
 mod binary;
 mod client;
+mod connections;
+mod delivery;
 mod faults;
 mod journal;
+mod observer;
 mod serving;
 mod streams;
 mod stubs;
