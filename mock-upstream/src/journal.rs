@@ -41,7 +41,7 @@ pub struct JournalEntry {
     pub model: String,
     /// Whether a stream was asked for.
     pub stream: bool,
-    /// The answer's status.
+    /// The answer's status; 0 if there was none, as planted.
     pub status: u16,
     /// When the head of the request was received: microseconds since 1970, by the wall clock.
     pub received_unix_us: u64,
@@ -53,11 +53,12 @@ pub struct JournalEntry {
     pub first_token_write_ns: Option<u64>,
     /// When the latest frame was written.
     pub last_write_ns: Option<u64>,
-    /// Frames of the script. One frame is one HTTP chunk and at most one event.
+    /// Frames of the script. One frame is one write and one HTTP chunk: an event, unless the configuration's `delivery`
+    /// has several in a write, or splits them.
     pub frames: u64,
     /// Frames that were written.
     pub frames_written: u64,
-    /// Token events among the frames written: text, reasoning, a tool call's name, a piece of its arguments.
+    /// Token events whose last byte is in the frames written: text, reasoning, a tool call's name, a piece of its arguments.
     pub token_events: u64,
     /// The longest time by which a frame was written later than planned.
     pub lateness_ns_max: u64,

@@ -54,7 +54,7 @@ pub mod cli;
 
 use config::Behaviour;
 use journal::{Journal, Selection};
-use player::Player;
+use player::{Door, Player};
 use responder::State;
 use stats::Counters;
 use stubs::{Mount, Stubs};
@@ -368,6 +368,7 @@ impl Builder {
             state,
             journal: Arc::new(Journal::new().map_err(StartError::Journal)?),
             counters: Counters::new(),
+            door: Door::new(address),
             stubs,
             timer: Timer::new().map_err(StartError::Timer)?,
             started: Instant::now(),

@@ -49,6 +49,9 @@ pub struct Stats {
     /// Connections that ended because what came was no HTTP. Broken frames of HTTP/2 are not among them.
     #[serde(default)]
     pub protocol_errors: u64,
+    /// Times that the port could not be listened on again after connections were refused, as planted.
+    #[serde(default)]
+    pub listen_errors: u64,
 }
 
 /// Models that are counted by name; those after them are counted as one. Names come from outside, and a series for each
@@ -186,6 +189,10 @@ impl Counters {
 
     pub(crate) fn count_protocol_error(&self) {
         self.lock().stats.protocol_errors += 1;
+    }
+
+    pub(crate) fn count_listen_error(&self) {
+        self.lock().stats.listen_errors += 1;
     }
 
     pub(crate) fn count_rotation(&self) {

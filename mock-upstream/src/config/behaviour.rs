@@ -231,7 +231,7 @@ impl Default for Cache {
     }
 }
 
-/// How the bytes of a stream are dressed and cut.
+/// How the bytes of a stream are dressed and cut. Whole bodies are left as they are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Delivery {
@@ -239,13 +239,17 @@ pub struct Delivery {
     pub line_ending: LineEnding,
     /// Whether the stream begins with a byte order mark.
     pub bom: bool,
-    /// The text of comment lines.
-    pub comment: String,
+    /// The text of comment lines. Without it, `OPENROUTER PROCESSING` in that dialect and `keep-alive` otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
     /// Token events between two comment lines; 0 is without.
     pub comment_every: u64,
     /// Milliseconds without a frame after which there is a keep-alive (a comment; on `/v1/messages` an event `ping`), and
-    /// again after as long; 0 is never.
-    pub ping_after_ms: f64,
+    /// again after as long; 0 is never. The first silence begins with the receipt of the request, and the response's head
+    /// leaves with its keep-alive. Without this key it is never, but in `OpenRouter`'s dialect streams of chat completions
+    /// begin with a comment, and have one every 500 ms of silence before the first token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping_after_ms: Option<f64>,
     /// A silence in the middle of a stream.
     pub silence: Option<Silence>,
     /// Events that leave in one write, at the moment of the last one.
@@ -259,9 +263,9 @@ impl Default for Delivery {
         Self {
             line_ending: LineEnding::Lf,
             bom: false,
-            comment: "keep-alive".to_owned(),
+            comment: None,
             comment_every: 0,
-            ping_after_ms: 0.0,
+            ping_after_ms: None,
             silence: None,
             events_per_write: 1,
             split: None,
@@ -304,7 +308,7 @@ pub struct Split {
     /// Whether the sizes are drawn, from 1 to `bytes_max`.
     #[serde(default)]
     pub random: bool,
-    /// Milliseconds between the pieces of an event; without a gap they leave in one system call.
+    /// Milliseconds between the pieces of a write; without a gap they leave in one system call, as chunks of their own.
     #[serde(default)]
     pub gap_ms: f64,
 }
@@ -385,10 +389,15 @@ impl Cache {
 
 impl Delivery {
     fn check(&self) -> Result<(), Problem> {
-        if self.comment.contains(['\r', '\n']) {
+        if let Some(comment) = &self.comment
+            && comment.contains(['\r', '\n'])
+        {
             return Err(Problem::new("delivery.comment", "must be one line"));
         }
-        milliseconds("delivery.ping_after_ms", self.ping_after_ms)?;
+        milliseconds(
+            "delivery.ping_after_ms",
+            self.ping_after_ms.unwrap_or_default(),
+        )?;
         at_least_one("delivery.events_per_write", self.events_per_write)?;
         if let Some(silence) = &self.silence {
             milliseconds("delivery.silence.ms", silence.ms)?;

@@ -131,15 +131,15 @@ pub enum FaultKind {
     /// Status 200 with the API's error body.
     #[serde(rename = "error_in_200")]
     ErrorIn200,
-    /// The connection is closed without a byte, and for a while no other is accepted.
+    /// The connection is reset without a byte, and for a while others are refused. Those that are open stay so.
     Refuse,
-    /// The connection is reset before the head of the answer.
+    /// The connection is reset before the head of the answer. Here and below it is the stream on HTTP/2.
     ResetBeforeHeaders,
     /// The connection is reset after the head of the answer, before any token.
     ResetAfterHeaders,
-    /// The connection is reset after some tokens.
+    /// The connection is reset after some tokens, or half of a whole body.
     Reset,
-    /// The connection is closed after some tokens, in the middle of the body as HTTP counts it.
+    /// The connection is closed after some tokens, or half of a whole body: orderly for TCP, too early for HTTP.
     Cut,
     /// A stream without its terminator (`[DONE]`, `message_stop`), ended cleanly as HTTP counts it.
     NoTerminator,
@@ -158,11 +158,25 @@ pub enum FaultKind {
     ForeignData,
     /// The answer is kept until it is whole, and then sent as a stream at once.
     FakeStreaming,
+    /// A stream with the media type `application/json`, a whole body with `text/plain`.
+    WrongContentType,
+    /// The reason to stop is another one: `length` (`max_tokens`) for `stop` (`end_turn`), and that for all others.
+    WrongFinish,
+    /// After the stream's terminator, that of the other API: `[DONE]` on `/v1/messages`, `message_stop` after `[DONE]`.
+    ForeignTerminator,
+    /// Like [`FaultKind::ErrorInStream`], in the other API's shape.
+    ForeignError,
+    /// After some tokens, an event that says nothing, of the other API: a `ping` among chunks, an empty chunk among events.
+    ForeignEvent,
+    /// After the terminator, the last token event once more.
+    LateEvent,
+    /// The last event of a stream, which is its terminator, without the line ends after it.
+    UnterminatedEvent,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::Status,
         Self::Html200,
         Self::ErrorIn200,
@@ -179,6 +193,13 @@ impl FaultKind {
         Self::LostEvent,
         Self::ForeignData,
         Self::FakeStreaming,
+        Self::WrongContentType,
+        Self::WrongFinish,
+        Self::ForeignTerminator,
+        Self::ForeignError,
+        Self::ForeignEvent,
+        Self::LateEvent,
+        Self::UnterminatedEvent,
     ];
 
     /// The name as in the configuration and the journal.
@@ -200,6 +221,13 @@ impl FaultKind {
             Self::LostEvent => "lost_event",
             Self::ForeignData => "foreign_data",
             Self::FakeStreaming => "fake_streaming",
+            Self::WrongContentType => "wrong_content_type",
+            Self::WrongFinish => "wrong_finish",
+            Self::ForeignTerminator => "foreign_terminator",
+            Self::ForeignError => "foreign_error",
+            Self::ForeignEvent => "foreign_event",
+            Self::LateEvent => "late_event",
+            Self::UnterminatedEvent => "unterminated_event",
         }
     }
 
@@ -213,6 +241,40 @@ impl FaultKind {
                 | Self::LostEvent
                 | Self::ForeignData
                 | Self::FakeStreaming
+                | Self::ForeignTerminator
+                | Self::ForeignError
+                | Self::ForeignEvent
+                | Self::LateEvent
+                | Self::UnterminatedEvent
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_are_listed_by_the_names_that_are_read() {
+        let error = FaultKind::deserialize(serde_json::json!("")).expect_err("no kind");
+        let names = FaultKind::ALL.map(|kind| format!("`{}`", kind.name()));
+        let expected = format!("expected one of {}", names.join(", "));
+        assert!(error.to_string().ends_with(&expected), "{error}");
+    }
+    #[test]
+    fn the_readme_has_a_row_for_each_kind() {
+        let readme = include_str!("../../README.md");
+        for kind in FaultKind::ALL {
+            let wanted = if kind.needs_stream() {
+                "stream"
+            } else {
+                "both"
+            };
+            let row = readme
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{}` |", kind.name())));
+            let row = row.unwrap_or_else(|| panic!("{kind:?} has a row"));
+            assert!(row.ends_with(&format!("| {wanted} |")), "{row}");
+        }
     }
 }

@@ -40,7 +40,8 @@ pub(crate) struct Line {
 }
 
 struct Stage {
-    socket: OwnedWriteHalf,
+    /// `None` once the connection is to be reset.
+    socket: Option<OwnedWriteHalf>,
     act: Option<Act>,
 }
 
@@ -100,7 +101,7 @@ impl Line {
         let (reading, writing) = stream.into_split();
         let line = Arc::new(Self {
             stage: Mutex::new(Stage {
-                socket: writing,
+                socket: Some(writing),
                 act: None,
             }),
             conductor,
@@ -121,7 +122,8 @@ impl Line {
     ) -> Result<StagedBody, Box<PacedBody>> {
         let mut stage = self.lock();
         if stage.act.is_some() {
-            return Err(Box::new(PacedBody::new(performance, bytes)));
+            let line = Some(Arc::clone(self));
+            return Err(Box::new(PacedBody::new(performance, bytes, line)));
         }
         let seq = performance.seq();
         stage.act = Some(Act {
@@ -165,6 +167,11 @@ impl Line {
         }
     }
 
+    /// Has the connection end in a reset, once hyper lets go of it. Nothing more is written.
+    pub(super) fn reset(&self) {
+        self.lock().reset();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Stage> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,6 +184,20 @@ impl fmt::Debug for Line {
 }
 
 impl Stage {
+    fn reset(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            // Fails only if the client is gone already.
+            let _ = socket.as_ref().set_zero_linger();
+            // Dropping it would end the connection in an orderly way before the reset.
+            socket.forget();
+        }
+    }
+
+    fn socket(&mut self) -> io::Result<&mut OwnedWriteHalf> {
+        let reset = || ErrorKind::ConnectionReset.into();
+        self.socket.as_mut().ok_or_else(reset)
+    }
+
     /// Writes what is held and what is due at `now`, as far as the socket takes it.
     fn play(&mut self, mut now: Instant) -> io::Result<Progress> {
         let Some(act) = &mut self.act else {
@@ -185,6 +206,9 @@ impl Stage {
         if act.cue == Cue::Unasked {
             return Ok(Progress::Rest);
         }
+        let Some(socket) = &self.socket else {
+            return Err(ErrorKind::ConnectionReset.into());
+        };
         loop {
             let due_end = act.due_end(now);
             let pieces = [
@@ -196,8 +220,8 @@ impl Stage {
             let written = match (filled, pieces) {
                 (0, _) => break,
                 // A plain send is cheaper than a vectored one.
-                (1, [_, frames, _]) if !frames.is_empty() => self.socket.try_write(frames),
-                (_, pieces) => self.socket.try_write_vectored(&pieces.map(IoSlice::new)),
+                (1, [_, frames, _]) if !frames.is_empty() => socket.try_write(frames),
+                (_, pieces) => socket.try_write_vectored(&pieces.map(IoSlice::new)),
             };
             match written {
                 Ok(count) => act.note(count, now),
@@ -233,7 +257,7 @@ impl Stage {
         loop {
             match self.play(Instant::now())? {
                 Progress::Blocked => {
-                    ready!(self.socket.as_ref().poll_write_ready(context))?;
+                    ready!(self.socket()?.as_ref().poll_write_ready(context))?;
                 }
                 Progress::Rest => return Poll::Ready(Ok(())),
                 Progress::Due(due) => {
@@ -385,7 +409,12 @@ impl Body for StagedBody {
                 return Poll::Ready(None);
             }
             Cue::Closed => return Poll::Ready(None),
-            Cue::Cutting => return Poll::Ready(Some(Err(cut()))),
+            Cue::Cutting => {
+                if act.performance.ending() == Ending::Reset {
+                    stage.reset();
+                }
+                return Poll::Ready(Some(Err(cut())));
+            }
             Cue::Unasked => act.cue = Cue::Playing,
             Cue::Playing => {}
         }
@@ -446,7 +475,7 @@ impl AsyncWrite for Transport {
             ready!(stage.poll_play(&self.line, context))?;
         }
         let Some(act) = &mut stage.act else {
-            return Pin::new(&mut stage.socket).poll_write_vectored(context, pieces);
+            return Pin::new(stage.socket()?).poll_write_vectored(context, pieces);
         };
         let held = act.held();
         for piece in pieces {
@@ -464,7 +493,10 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut stage = self.line.lock();
-        Pin::new(&mut stage.socket).poll_shutdown(context)
+        match self.line.lock().socket() {
+            Ok(socket) => Pin::new(socket).poll_shutdown(context),
+            // What is to be reset must not end in an orderly way.
+            Err(_) => Poll::Ready(Ok(())),
+        }
     }
 }

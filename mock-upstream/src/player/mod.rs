@@ -9,7 +9,6 @@
 //! socket's buffer and the network come after that. A client that does not read holds frames back, and they count as
 //! late.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -43,12 +42,16 @@ use crate::stubs::{Decision, Stubs};
 mod bills;
 mod conductor;
 mod control;
+mod door;
 mod line;
 mod metrics;
 mod performance;
 
+pub(crate) use door::Door;
+
 use conductor::Conductor;
 use control::Page;
+use door::Entrance;
 use line::{Line, StagedBody};
 use performance::{PacedBody, Performance, Presence, Receipt};
 
@@ -68,6 +71,7 @@ pub(crate) struct Player {
     pub(crate) state: Arc<State>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) counters: Counters,
+    pub(crate) door: Door,
     /// `None` where scripts are decided directly.
     pub(crate) stubs: Option<Stubs>,
     pub(crate) timer: Timer,
@@ -90,15 +94,16 @@ pub(crate) async fn serve(
     conducting.spawn(Arc::clone(&conductor).conduct(player.timer.clone()));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let mut entrance = Entrance::new(&player, listener);
     loop {
         let stream: TcpStream = tokio::select! {
             biased;
             // An error means that the handle is gone: nobody can stop this server any more, so it stops.
             _ = stop.changed() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => {
+            accepted = entrance.accept() => {
                 match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok(stream) => stream,
                     Err(error) => {
                         player.counters.count_accept_error(error);
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -115,7 +120,7 @@ pub(crate) async fn serve(
         let service = service_fn(move |request| {
             let player = Arc::clone(&player);
             let line = Arc::clone(&line);
-            async move { Ok::<_, Infallible>(player.answer(request, &line).await) }
+            async move { player.answer(request, &line).await }
         });
         let connection = http
             .serve_connection(TokioIo::new(transport), service)
@@ -130,7 +135,7 @@ pub(crate) async fn serve(
             }
         });
     }
-    drop(listener);
+    drop(entrance);
     let farewell = async {
         // Whoever follows the journal gets to see how the last answers end.
         player.counters.idle().await;
@@ -167,13 +172,13 @@ impl Player {
         self: Arc<Self>,
         request: Request<Incoming>,
         line: &Arc<Line>,
-    ) -> Response<Answer> {
+    ) -> Result<Response<Answer>, Unanswered> {
         let path = request.uri().path();
         if path == lookup::PATH {
-            return self.look_up(&request);
+            return Ok(self.look_up(&request));
         }
         if let Some(page) = Page::at(path) {
-            return self.show(page, request.method(), request.uri().query());
+            return Ok(self.show(page, request.method(), request.uri().query()));
         }
         self.complete(request, line).await
     }
@@ -193,7 +198,7 @@ impl Player {
         self: Arc<Self>,
         request: Request<Incoming>,
         line: &Arc<Line>,
-    ) -> Response<Answer> {
+    ) -> Result<Response<Answer>, Unanswered> {
         let at = Instant::now();
         let receipt = Receipt {
             at,
@@ -237,6 +242,17 @@ impl Player {
         } = script;
         let (bytes, frames) = frames.into_reel();
         let performance = Performance::new(receipt, frames, status, ending, truth);
+        // A connection of HTTP/2 has other streams, too, and their answers.
+        let own_line = (parts.version != Version::HTTP_2).then_some(line);
+        if let Ending::Unanswered { refuse_for } = ending {
+            if !refuse_for.is_zero() {
+                self.door.close_until(Instant::now() + refuse_for).await;
+            }
+            if let Some(line) = own_line {
+                line.reset();
+            }
+            return Err(Unanswered);
+        }
         // The head leaves with the first frame.
         performance.opening().await;
         // Where hyper uses chunks, which are what the line writes.
@@ -246,12 +262,13 @@ impl Player {
             line.enter(performance, bytes)
                 .map_or_else(Answer::Paced, Answer::Staged)
         } else {
-            Answer::Paced(Box::new(PacedBody::new(performance, bytes)))
+            let body = PacedBody::new(performance, bytes, own_line.cloned());
+            Answer::Paced(Box::new(body))
         };
         let mut response = Response::new(answer);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        response
+        Ok(response)
     }
 
     async fn decide(&self, parts: &Parts, body: Bytes, receipt: &Receipt) -> Script {
@@ -298,6 +315,11 @@ impl Player {
         }
     }
 }
+
+/// There is no answer, as planted: hyper then gives up the connection (HTTP/2: resets the stream).
+#[derive(Debug, thiserror::Error)]
+#[error("the script has no answer")]
+pub(crate) struct Unanswered;
 
 /// The body of a response.
 pub(crate) enum Answer {

@@ -17,6 +17,7 @@ use hyper::body::{Body, Frame};
 use precise_timer::Sleep;
 
 use super::Player;
+use super::line::Line;
 use crate::billing::{Delivery, Settlement};
 use crate::journal::{FrameTimes, JournalEntry};
 use crate::responder::{Arrival, Received};
@@ -222,7 +223,10 @@ impl Performance {
             path: truth.path,
             model: truth.model,
             stream: truth.stream,
-            status: self.status.as_u16(),
+            status: match self.ending {
+                Ending::Unanswered { .. } => 0,
+                _ => self.status.as_u16(),
+            },
             received_unix_us: self.receipt.arrival.unix_us,
             received_ns: since_start(self.receipt.at),
             first_write_ns: self.first_write.map(since_start),
@@ -281,23 +285,51 @@ pub(super) fn cut() -> io::Error {
     io::Error::other(Cut)
 }
 
+/// How long the last frames have before an HTTP/2 stream is reset: what has not left by then never does, and nothing
+/// says when it has, since hyper writes for all streams of a connection at once.
+const RESET_PAUSE: Duration = Duration::from_millis(20);
+
 /// A performance through hyper, which gets each frame at its moment.
 pub(crate) struct PacedBody {
     performance: Performance,
     bytes: Bytes,
     sleep: Option<Sleep>,
+    /// The connection, if it is this answer's alone.
+    line: Option<Arc<Line>>,
     /// Whether the connection had a turn to flush the last frame before the cut.
     flushed: bool,
 }
 
 impl PacedBody {
-    pub(super) fn new(performance: Performance, bytes: Bytes) -> Self {
+    /// `line` is `None` where the connection has other streams, too.
+    pub(super) fn new(performance: Performance, bytes: Bytes, line: Option<Arc<Line>>) -> Self {
         Self {
             performance,
             bytes,
             sleep: None,
+            line,
             flushed: false,
         }
+    }
+
+    /// Ready when the connection (HTTP/2: the stream) has to break.
+    ///
+    /// An error drops what hyper still buffers; pending makes it flush first.
+    fn poll_break(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(line) = &self.line else {
+            let timer = &self.performance.receipt.presence.player.timer;
+            let due = || timer.sleep_until(Instant::now() + RESET_PAUSE);
+            return Pin::new(self.sleep.get_or_insert_with(due)).poll(context);
+        };
+        if !self.flushed {
+            self.flushed = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.performance.ending == Ending::Reset {
+            line.reset();
+        }
+        Poll::Ready(())
     }
 }
 
@@ -314,14 +346,9 @@ impl Body for PacedBody {
             return match body.performance.ending {
                 Ending::Clean => Poll::Ready(None),
                 Ending::Stall => Poll::Pending,
-                Ending::Cut | Ending::Reset | Ending::Unanswered { .. } if body.flushed => {
-                    Poll::Ready(Some(Err(cut())))
-                }
                 Ending::Cut | Ending::Reset | Ending::Unanswered { .. } => {
-                    // An error drops what hyper still buffers; pending makes it flush first.
-                    body.flushed = true;
-                    context.waker().wake_by_ref();
-                    Poll::Pending
+                    ready!(body.poll_break(context));
+                    Poll::Ready(Some(Err(cut())))
                 }
             };
         };

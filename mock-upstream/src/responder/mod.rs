@@ -20,6 +20,7 @@ mod ask;
 mod bill;
 mod cache;
 mod calls;
+mod delivery;
 mod faults;
 mod identity;
 mod models;
@@ -37,6 +38,7 @@ pub(crate) use reply::quoted;
 pub use state::State;
 
 use ask::{Ask, Choice};
+use delivery::deliver;
 use identity::{endpoint_of, standard_headers, truth_of};
 use models::model_in;
 use refusal::{Refusal, refuse};
@@ -244,6 +246,10 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     let mut bill = std::mem::take(&mut reply.bill);
     bill::write_event_after(&mut bill, endpoint, truth.fault, &mut script);
     truth.bill = Some(Box::new(bill));
+    if exchange.stream {
+        let (dialect, draws) = (behaviour.dialect, &exchange.draws);
+        script.frames = deliver(script.frames, &behaviour.delivery, endpoint, dialect, draws);
+    }
     if truth.fault.is_none() {
         (truth.text_sha256, truth.reasoning_sha256) = reply.digests();
     }

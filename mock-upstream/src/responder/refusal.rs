@@ -108,10 +108,10 @@ pub(super) fn refuse_at(
     )
 }
 
-/// The API's error as an event of a stream.
-pub(super) fn error_event(exchange: &Exchange<'_>) -> String {
+/// An API's error as an event of a stream.
+pub(super) fn error_event(exchange: &Exchange<'_>, endpoint: Endpoint) -> String {
     let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "a planted fault");
-    match exchange.endpoint {
+    match endpoint {
         Endpoint::OpenAi => openai::error_event(&refusal, exchange),
         Endpoint::Anthropic => {
             format!(

@@ -3,9 +3,12 @@
 mod billing;
 mod binary;
 mod client;
+mod connections;
 mod control;
+mod delivery;
 mod faults;
 mod journal;
+mod observer;
 mod serving;
 mod streams;
 mod stubs;

@@ -101,11 +101,12 @@ fn anthropic_tools() -> Value {
     ])
 }
 
-/// One line a frame: its time in milliseconds, `*` for a token event, `$` for a cost, and its data.
+/// The time of each frame in milliseconds, what it is for the journal, and its data; comments are left out.
 fn chunks(script: &Script) -> Vec<(u128, Content, Value)> {
     script
         .frames
         .iter()
+        .filter(|(_, bytes)| !bytes.starts_with(b":"))
         .map(|(frame, bytes)| {
             let text = std::str::from_utf8(bytes).expect("UTF-8");
             let data = text.strip_prefix("data: ").expect("a data line");

@@ -9,13 +9,25 @@ use super::identity::{request_id, standard_headers};
 use super::refusal::{Refusal, body_at, error_event, refuse, refuse_at};
 use crate::config::{Fault, FaultKind, MARKER_HEADER, When};
 use crate::draw::Pace;
+use crate::journal::Endpoint;
 use crate::script::{Content, Ending, Frames, Piece, Script, Truth};
+
+#[cfg(test)]
+mod tests;
 
 /// An event that no decoder can take: broken JSON, and bytes that are not UTF-8.
 const GARBAGE_EVENT: &[u8] = b"data: {\"broken\": \xff\xfe\n\n";
 
 /// The mark of a request that never was, for the first request's foreign data.
 const NO_MARK: &str = "ffffffff";
+
+/// The events that end a stream.
+const DONE: &[u8] = b"data: [DONE]\n\n";
+const MESSAGE_STOP: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+
+/// An event of messages that says nothing, and a chunk that does not.
+const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
+const EMPTY_CHUNK: &[u8] = b"data: {\"object\":\"chat.completion.chunk\",\"choices\":[]}\n\n";
 
 impl<'a> Exchange<'a> {
     /// The first fault that fires.
@@ -118,12 +130,35 @@ impl<'a> Exchange<'a> {
 
     /// Breaks an answer; false if there is no such way.
     pub(super) fn break_answer(&self, fault: &Fault, script: &mut Script) -> bool {
-        if !self.stream {
-            return break_whole(fault.kind, script);
-        }
         let mut pieces = script.frames.pieces();
-        let error = error_event(self);
-        script.ending = break_stream(fault, &mut pieces, &error, || self.foreign_mark());
+        let broken = if fault.kind == FaultKind::WrongContentType {
+            let wrong = if self.stream {
+                "application/json"
+            } else {
+                "text/plain; charset=utf-8"
+            };
+            let wrong = HeaderValue::from_static(wrong);
+            script.headers.insert(header::CONTENT_TYPE, wrong);
+            Some(Ending::Clean)
+        } else if self.stream {
+            let material = Material {
+                endpoint: self.endpoint,
+                error: error_event(self, self.endpoint),
+                foreign_error: error_event(self, other(self.endpoint)),
+            };
+            break_stream(fault, &mut pieces, &material, || self.foreign_mark())
+        } else {
+            let broken = break_whole(fault.kind, &mut pieces, self.endpoint);
+            if broken == Some(Ending::Clean) {
+                let length: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
+                script.headers.insert(header::CONTENT_LENGTH, length.into());
+            }
+            broken
+        };
+        let Some(ending) = broken else {
+            return false;
+        };
+        script.ending = ending;
         script.frames = pieces.into_iter().collect();
         true
     }
@@ -139,17 +174,48 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Breaks a stream's pieces; how it ends then.
+/// What is put into streams of an API.
+#[derive(Debug)]
+struct Material {
+    endpoint: Endpoint,
+    /// The API's error as an event.
+    error: String,
+    /// The other API's.
+    foreign_error: String,
+}
+
+fn other(endpoint: Endpoint) -> Endpoint {
+    match endpoint {
+        Endpoint::OpenAi => Endpoint::Anthropic,
+        Endpoint::Anthropic => Endpoint::OpenAi,
+    }
+}
+
+fn terminator(endpoint: Endpoint) -> &'static [u8] {
+    match endpoint {
+        Endpoint::OpenAi => DONE,
+        Endpoint::Anthropic => MESSAGE_STOP,
+    }
+}
+
+/// An event that says nothing.
+fn nothing(endpoint: Endpoint) -> &'static [u8] {
+    match endpoint {
+        Endpoint::OpenAi => EMPTY_CHUNK,
+        Endpoint::Anthropic => PING,
+    }
+}
+
+/// Breaks a stream's pieces; how it ends then. `None` if it is too short for that, or has no mark to change.
 fn break_stream(
     fault: &Fault,
     pieces: &mut Vec<Piece>,
-    error_event: &str,
+    material: &Material,
     marks: impl FnOnce() -> (String, String),
-) -> Ending {
-    let events = pieces.iter().filter(|piece| piece.content.token_events > 0);
-    let before = fault
-        .after_events
-        .unwrap_or(events.count().div_ceil(2) as u64);
+) -> Option<Ending> {
+    let is_event = |piece: &Piece| piece.content.token_events > 0;
+    let events = pieces.iter().filter(|piece| is_event(piece)).count();
+    let before = fault.after_events.unwrap_or(events.div_ceil(2) as u64);
     // The piece after that many token events, and the next token event from there.
     let mut seen = 0;
     let at = pieces.iter().position(|piece| {
@@ -158,35 +224,40 @@ fn break_stream(
         reached
     });
     let at = at.unwrap_or(pieces.len());
-    let event = pieces[at..]
-        .iter()
-        .position(|piece| piece.content.token_events > 0);
+    let event = pieces[at..].iter().position(is_event);
     let event = event.map(|index| at + index);
     match fault.kind {
-        FaultKind::NoTerminator => drop(pieces.pop()),
+        FaultKind::NoTerminator => {
+            pieces.retain(|piece| piece.bytes != terminator(material.endpoint));
+        }
         FaultKind::ErrorInStream => {
             pieces.truncate(at);
-            insert(pieces, at, error_event.as_bytes());
+            insert(pieces, at, material.error.as_bytes());
+        }
+        FaultKind::ForeignError => {
+            pieces.truncate(at);
+            insert(pieces, at, material.foreign_error.as_bytes());
         }
         FaultKind::Garbage => insert(pieces, at, GARBAGE_EVENT),
+        FaultKind::ForeignEvent => insert(pieces, at, nothing(other(material.endpoint))),
         FaultKind::Cut | FaultKind::Stall | FaultKind::Reset => pieces.truncate(at),
         FaultKind::ResetAfterHeaders => pieces.clear(),
         FaultKind::DuplicateEvent => {
-            if let Some(event) = event {
-                pieces.insert(event, pieces[event].clone());
-            }
+            let event = event?;
+            pieces.insert(event, pieces[event].clone());
         }
-        FaultKind::LostEvent => drop(event.map(|event| pieces.remove(event))),
+        FaultKind::LostEvent => drop(pieces.remove(event?)),
         FaultKind::ForeignData => {
             let (own, foreign) = marks();
-            if let Some(event) = event
-                && !own.is_empty()
-            {
-                let bytes = &mut pieces[event].bytes;
-                *bytes = String::from_utf8_lossy(bytes)
-                    .replace(&own, &foreign)
-                    .into_bytes();
-            }
+            // A dot follows the mark in tokens and in arguments, but not where an id looks like it.
+            let (own, foreign) = (format!("{own}."), format!("{foreign}."));
+            let mut texts = pieces.iter_mut().skip(event?);
+            texts.find_map(|piece| {
+                let text = std::str::from_utf8(&piece.bytes).ok()?;
+                let changed = text.replace(&own, &foreign);
+                let is_other = is_event(piece) && own.len() > 1 && changed != text;
+                is_other.then(|| piece.bytes = changed.into_bytes())
+            })?;
         }
         FaultKind::FakeStreaming => {
             let end = pieces.last().map_or(Duration::ZERO, |last| last.at);
@@ -194,13 +265,35 @@ fn break_stream(
                 piece.at = end;
             }
         }
+        FaultKind::WrongFinish => {
+            for piece in pieces {
+                change_finish(&mut piece.bytes, material.endpoint);
+            }
+        }
+        FaultKind::ForeignTerminator => {
+            insert(pieces, pieces.len(), terminator(other(material.endpoint)));
+        }
+        FaultKind::LateEvent => {
+            let last = pieces.iter().rposition(is_event)?;
+            let late = Piece {
+                at: pieces.last().map_or(Duration::ZERO, |last| last.at),
+                ..pieces[last].clone()
+            };
+            pieces.push(late);
+        }
+        FaultKind::UnterminatedEvent => {
+            let last = pieces.last_mut()?;
+            let length = last.bytes.trim_ascii_end().len();
+            last.bytes.truncate(length);
+        }
         FaultKind::Status
         | FaultKind::Html200
         | FaultKind::ErrorIn200
         | FaultKind::Refuse
         | FaultKind::ResetBeforeHeaders => unreachable!("these replace the answer"),
+        FaultKind::WrongContentType => unreachable!("it is in the head"),
     }
-    ending_of(fault.kind)
+    Some(ending_of(fault.kind))
 }
 
 /// Puts a piece at `index`, at the time of the one before it.
@@ -214,6 +307,23 @@ fn insert(pieces: &mut Vec<Piece>, index: usize, bytes: &[u8]) {
     pieces.insert(index, piece);
 }
 
+/// Writes another reason to stop where there is one.
+fn change_finish(bytes: &mut Vec<u8>, endpoint: Endpoint) {
+    let (key, stop, length): (&[u8], &[u8], &[u8]) = match endpoint {
+        Endpoint::OpenAi => (b"\"finish_reason\":\"", b"stop", b"length"),
+        Endpoint::Anthropic => (b"\"stop_reason\":\"", b"end_turn", b"max_tokens"),
+    };
+    let found = bytes.windows(key.len()).position(|window| window == key);
+    let Some(begin) = found.map(|at| at + key.len()) else {
+        return;
+    };
+    let reason = bytes[begin..].split(|byte| *byte == b'"').next();
+    let reason = reason.unwrap_or_default();
+    let other = if reason == stop { length } else { stop };
+    let end = begin + reason.len();
+    drop(bytes.splice(begin..end, other.iter().copied()));
+}
+
 fn ending_of(kind: FaultKind) -> Ending {
     match kind {
         FaultKind::Cut => Ending::Cut,
@@ -223,165 +333,20 @@ fn ending_of(kind: FaultKind) -> Ending {
     }
 }
 
-/// Breaks a whole body in its middle; false if there is no such way.
-fn break_whole(kind: FaultKind, script: &mut Script) -> bool {
-    let mut pieces = script.frames.pieces();
-    let Some(body) = pieces.first_mut() else {
-        return false;
-    };
-    let half = body.bytes.len() / 2;
+/// Breaks a whole body in its middle; how it ends then. `None` if there is no such way.
+fn break_whole(kind: FaultKind, pieces: &mut Vec<Piece>, endpoint: Endpoint) -> Option<Ending> {
+    let body = &mut pieces.first_mut()?.bytes;
+    let half = body.len() / 2;
     match kind {
-        FaultKind::Cut | FaultKind::Stall | FaultKind::Reset => body.bytes.truncate(half),
+        FaultKind::Cut | FaultKind::Stall | FaultKind::Reset => {
+            body.truncate(half);
+            // The cost is at the end.
+            pieces[0].content = Content::NOTHING;
+        }
         FaultKind::ResetAfterHeaders => pieces.clear(),
-        FaultKind::Garbage => {
-            drop(body.bytes.splice(half..half, GARBAGE_EVENT.iter().copied()));
-            let length = body.bytes.len().into();
-            script.headers.insert(header::CONTENT_LENGTH, length);
-        }
-        _ => return false,
+        FaultKind::Garbage => drop(body.splice(half..half, GARBAGE_EVENT.iter().copied())),
+        FaultKind::WrongFinish => change_finish(body, endpoint),
+        _ => return None,
     }
-    script.ending = ending_of(kind);
-    if script.ending != Ending::Clean
-        && let Some(body) = pieces.first_mut()
-    {
-        // The usage, at the body's end, is not in what is left.
-        body.content = Content::NOTHING;
-    }
-    script.frames = pieces.into_iter().collect();
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pieces() -> Vec<Piece> {
-        let ms = Duration::from_millis;
-        let mut frames = Frames::new();
-        frames.push(ms(1), Content::NOTHING, b"head;");
-        for i in 0..4 {
-            frames.push(ms(2 + i), Content::TOKENS, format!("own{i};").as_bytes());
-        }
-        frames.push(ms(5), Content::NOTHING, b"end;");
-        frames.pieces()
-    }
-
-    /// What becomes of the pieces, joined, and of the ending.
-    fn broken(kind: FaultKind, after_events: Option<u64>) -> (String, Ending) {
-        let fault = Fault {
-            after_events,
-            ..Fault::new(kind)
-        };
-        let mut pieces = pieces();
-        let marks = || ("own".to_owned(), "foreign".to_owned());
-        let ending = break_stream(&fault, &mut pieces, "error;", marks);
-        let bytes: Vec<u8> = pieces
-            .iter()
-            .flat_map(|piece| piece.bytes.clone())
-            .collect();
-        (String::from_utf8_lossy(&bytes).into_owned(), ending)
-    }
-
-    #[test]
-    fn streams_break_halfway_or_after_so_many_events() {
-        let garbage = String::from_utf8_lossy(GARBAGE_EVENT);
-        let whole = "head;own0;own1;own2;own3;end;";
-        for (kind, after, expected, ending) in [
-            (FaultKind::Cut, None, "head;own0;own1;", Ending::Cut),
-            (FaultKind::Cut, Some(0), "", Ending::Cut),
-            (FaultKind::Cut, Some(1), "head;own0;", Ending::Cut),
-            (
-                FaultKind::Cut,
-                Some(4),
-                "head;own0;own1;own2;own3;",
-                Ending::Cut,
-            ),
-            (FaultKind::Cut, Some(9), whole, Ending::Cut),
-            (FaultKind::Stall, None, "head;own0;own1;", Ending::Stall),
-            (
-                FaultKind::Reset,
-                Some(3),
-                "head;own0;own1;own2;",
-                Ending::Reset,
-            ),
-            (FaultKind::ResetAfterHeaders, Some(3), "", Ending::Reset),
-            (
-                FaultKind::ErrorInStream,
-                None,
-                "head;own0;own1;error;",
-                Ending::Clean,
-            ),
-            (
-                FaultKind::NoTerminator,
-                None,
-                "head;own0;own1;own2;own3;",
-                Ending::Clean,
-            ),
-            (
-                FaultKind::DuplicateEvent,
-                None,
-                "head;own0;own1;own2;own2;own3;end;",
-                Ending::Clean,
-            ),
-            (
-                FaultKind::DuplicateEvent,
-                Some(0),
-                "head;own0;own0;own1;own2;own3;end;",
-                Ending::Clean,
-            ),
-            (
-                FaultKind::LostEvent,
-                Some(3),
-                "head;own0;own1;own2;end;",
-                Ending::Clean,
-            ),
-            (FaultKind::LostEvent, Some(4), whole, Ending::Clean),
-            (
-                FaultKind::ForeignData,
-                None,
-                "head;own0;own1;foreign2;own3;end;",
-                Ending::Clean,
-            ),
-            (FaultKind::FakeStreaming, None, whole, Ending::Clean),
-        ] {
-            assert_eq!(
-                broken(kind, after),
-                (expected.to_owned(), ending),
-                "{kind:?} {after:?}"
-            );
-        }
-        let expected = format!("head;own0;own1;{garbage}own2;own3;end;");
-        assert_eq!(broken(FaultKind::Garbage, None), (expected, Ending::Clean));
-    }
-
-    #[test]
-    fn fake_streams_leave_at_once_at_their_end() {
-        let mut pieces = pieces();
-        let fault = Fault::new(FaultKind::FakeStreaming);
-        break_stream(&fault, &mut pieces, "", || unreachable!("no marks"));
-        assert!(
-            pieces
-                .iter()
-                .all(|piece| piece.at == Duration::from_millis(5))
-        );
-    }
-
-    #[test]
-    fn whole_bodies_keep_their_announced_length_when_cut() {
-        let mut script = Script {
-            status: StatusCode::OK,
-            headers: http::HeaderMap::new(),
-            frames: Frames::new(),
-            ending: Ending::Clean,
-            truth: None,
-        };
-        script
-            .frames
-            .push(Duration::ZERO, Content::COST, b"0123456789");
-        assert!(!break_whole(FaultKind::NoTerminator, &mut script));
-        assert!(break_whole(FaultKind::Cut, &mut script));
-        assert_eq!(script.frames.bytes(), b"01234");
-        assert_eq!(script.ending, Ending::Cut);
-        assert!(!script.headers.contains_key(header::CONTENT_LENGTH));
-    }
+    Some(ending_of(kind))
 }
