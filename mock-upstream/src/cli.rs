@@ -156,7 +156,9 @@ fn run(args: Args) -> Result<(), Failure> {
         tokio::select! {
             () = signals.next() => {}
             error = mock.accept_failed() => {
-                eprintln!("mock-upstream: {}", accept_failure(error, limit));
+                // In one piece: a thread of wiremock may have to say something just now.
+                let line = format!("mock-upstream: {}\n", accept_failure(error, limit));
+                let _ = io::stderr().write_all(line.as_bytes());
                 signals.next().await;
             }
         }
