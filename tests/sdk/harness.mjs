@@ -202,6 +202,7 @@ export class Suite {
       recovery: (way) => this.answered(way, 'recovering', {}, 3),
       reasoning: (way) => this.answered(way, 'thinking', {}),
       'reasoning, then tools': (way) => this.answered(way, 'thinking', asks['parallel tools']),
+      'dressed bytes': (way) => this.answered(way, 'dressed', {}),
       'cached prompt': (way) => this.cachedPrompt(way),
       'error event': (way) => this.errorEvent(way),
       cut: (way) => this.cut(way),

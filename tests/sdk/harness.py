@@ -288,6 +288,7 @@ class Suite:
         cases["reasoning, then tools"] = lambda way: self.answered(
             way, "thinking", asks["parallel tools"]
         )
+        cases["dressed bytes"] = lambda way: self.answered(way, "dressed", {})
         for code in self.plan["errors"][self.name]:
             cases[f"status {code}"] = lambda way, code=int(code): self.status(way, code)
         own = (

@@ -136,24 +136,12 @@ def table(problems, versions):
     for case in cases.CASES:
         cells = []
         for column in cases.COLUMNS:
-            good = (
-                sum(problems[column, case.name, way] is None for way in case.ways)
-                if column in case.columns
-                else 0
-            )
-            cells.append(
-                ""
-                if column not in case.columns
-                else (
-                    f"{good}"
-                    if good == len(case.ways)
-                    else (
-                        "waits"
-                        if not good and case.name in cases.WAITING
-                        else f"{good} of {len(case.ways)} FAILED"
-                    )
-                )
-            )
+            if column not in case.columns:
+                cells.append("")
+                continue
+            good = sum(problems[column, case.name, way] is None for way in case.ways)
+            whole = good == len(case.ways)
+            cells.append(f"{good}" if whole else f"{good} of {len(case.ways)} FAILED")
         row(case.name, cells)
     say()
 
@@ -181,20 +169,13 @@ def check(options):
     for name, version in pinned().items():
         if versions[name] != version:
             raise Failure(f"{name}: version {versions[name]} runs, {version} is pinned")
-    failed = waiting = 0
+    failed = 0
     for (column, case, way), problem in problems.items():
-        if case in cases.WAITING:
-            waiting += problem is not None
-            problem = None if problem else "it passes, so it must leave `WAITING`"
         if problem is not None:
             failed += 1
             say(f"FAILED {column}: {case}, {way}: {problem}")
-    for case, why in cases.WAITING.items():
-        say(f"waits: {case}: {why}")
-    passed = len(problems) - failed - waiting
-    say(
-        f"{time.monotonic() - started:.0f} s; {waiting} checks wait; logs in {options.work / 'runs'}"
-    )
+    passed = len(problems) - failed
+    say(f"{time.monotonic() - started:.0f} s; logs in {options.work / 'runs'}")
     say(f"{passed} passed, {failed} failed")
     return not failed
 
@@ -207,7 +188,7 @@ def check_broken(options, broken):
         for case in cases.CASES
         for column in case.columns
         for way in case.ways
-        if case.must_fail(column, broken) and case.name not in cases.WAITING
+        if case.must_fail(column, broken)
     ]
     blind = [check for check in must if problems[check] is None]
     for check in blind:

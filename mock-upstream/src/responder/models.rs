@@ -92,6 +92,7 @@ fn describe(model: &str) -> Value {
     json!({
         "id": model, "object": "model", "created": 0, "owned_by": "mock-upstream",
         "type": "model", "display_name": model, "created_at": "1970-01-01T00:00:00Z",
+        "lifecycle": "active",
     })
 }
 

@@ -27,6 +27,9 @@ pub(super) fn error_body(refusal: &Refusal, request_id: Option<&str>) -> String 
         _ => "invalid_request_error",
     };
     let mut body = json!({"type": "error", "error": {"type": kind, "message": refusal.message}});
+    if refusal.code == Some(request::NO_THREADS) {
+        body["error"]["details"] = json!({"error_code": request::NO_THREADS});
+    }
     if let Some(id) = request_id {
         body["request_id"] = id.into();
     }

@@ -48,6 +48,9 @@ const TOOL_NAME_PATTERN: &str = "^[a-zA-Z0-9_-]{1,128}$";
 /// Fewer tokens are no budget for thinking.
 const THINKING_TOKENS_MIN: u64 = 1024;
 
+/// The code that has the SDKs go on without a thread.
+pub(super) const NO_THREADS: &str = "thread_unsupported_request";
+
 /// Reads a request body.
 pub(in crate::responder) fn read(
     body: &Value,
@@ -56,6 +59,11 @@ pub(in crate::responder) fn read(
 ) -> Result<Ask, Refusal> {
     let version = Version::read(headers, behaviour.strict == Some(true))?;
     let place = Place::body(Voice::Anthropic, body)?;
+    if !place.field("thread").value.is_null() {
+        // A beta of conversations that the API keeps. Its clients send the whole conversation once they are told this.
+        let message = "thread: conversations are not kept here";
+        return Err(Refusal::bad_request(message).coded(NO_THREADS));
+    }
     let model = read_model(&place)?;
     let max_tokens = place.field("max_tokens");
     max_tokens.required(Kind::Integer)?;

@@ -279,3 +279,15 @@ fn versions_decide_what_is_taken() {
     );
     assert_eq!(script.status, 200);
 }
+
+#[test]
+fn threads_are_refused_so_that_clients_send_whole_conversations() {
+    let body = prompt(&json!({"thread": {"type": "create"}}));
+    let script = ask(MESSAGES, &body, &config());
+    let error = whole_body(&script);
+    assert_eq!(script.status, 400);
+    assert_eq!(
+        error["error"]["details"]["error_code"],
+        "thread_unsupported_request"
+    );
+}
