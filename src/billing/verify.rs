@@ -231,13 +231,15 @@ impl Tokens {
     }
 }
 
-/// The one entry of an answer that was written to its end, without a planted fault. A request that
-/// was answered more than once has none: nobody knows which answer arrived. An entry without a stop
-/// reason is of an answer that the upstream itself did not compose, and does not know.
+/// The one entry of an answer that was written to its end. A request that was answered more than
+/// once has none: nobody knows which answer arrived. An entry without a stop reason is of an answer
+/// that the upstream itself did not compose, and does not know; of one with a planted fault it knows
+/// the text that there should be, or none.
 fn whole(entries: &[Truth]) -> Option<&Truth> {
     let mut answered = entries.iter().filter(|t| t.status < 400 && t.completed);
     let only = answered.next().filter(|_| answered.next().is_none())?;
-    (only.finish.is_some() && only.fault.is_none()).then_some(only)
+    let is_known = only.fault.is_none() || only.has_text();
+    (only.finish.is_some() && is_known).then_some(only)
 }
 
 /// The reported and the true counts, side by side; `None` unless input and output are known on both

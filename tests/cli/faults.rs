@@ -93,43 +93,65 @@ fn a_host_that_does_not_exist() {
 }
 
 #[test]
-fn an_html_page_with_status_200() {
-    every_answer_is(FaultKind::Html200, 429, "malformed");
+fn answers_that_the_upstream_breaks() {
+    for (kind, status, outcome, because) in [
+        (FaultKind::Html200, 429, "malformed", None),
+        (FaultKind::WrongContentType, 429, "malformed", None),
+        (FaultKind::NoTerminator, 429, "truncated", None),
+        (FaultKind::Status, 429, "rate_limited", Some("429 ")),
+        (FaultKind::Status, 500, "http_error", Some("500 ")),
+        (FaultKind::Status, 529, "http_error", Some("529 ")),
+        (FaultKind::ErrorIn200, 429, "stream_error", None),
+        (FaultKind::ErrorInStream, 429, "stream_error", None),
+        (FaultKind::ForeignError, 429, "stream_error", None),
+        (FaultKind::Garbage, 429, "malformed", None),
+        (FaultKind::Cut, 429, "truncated", None),
+        (FaultKind::Reset, 429, "reset", None),
+        (FaultKind::ResetAfterHeaders, 429, "reset", None),
+        (FaultKind::ResetBeforeHeaders, 429, "reset", None),
+    ] {
+        let failed = every_answer_is(kind, status, outcome);
+        if let Some(part) = because {
+            failed.because(part);
+        }
+    }
 }
 
+/// What arrives whole, but is not what was written.
 #[test]
-fn a_stream_without_its_terminator() {
-    every_answer_is(FaultKind::NoTerminator, 429, "truncated");
-}
-
-#[test]
-fn too_many_requests() {
-    every_answer_is(FaultKind::Status, 429, "rate_limited").because("429 ");
-}
-
-#[test]
-fn an_internal_error() {
-    every_answer_is(FaultKind::Status, 500, "http_error").because("500 ");
-}
-
-#[test]
-fn an_error_inside_a_200() {
-    every_answer_is(FaultKind::ErrorIn200, 429, "stream_error");
-}
-
-#[test]
-fn an_error_event_in_the_stream() {
-    every_answer_is(FaultKind::ErrorInStream, 429, "stream_error");
-}
-
-#[test]
-fn garbage_in_the_stream() {
-    every_answer_is(FaultKind::Garbage, 429, "malformed");
-}
-
-#[test]
-fn a_cut_connection() {
-    every_answer_is(FaultKind::Cut, 429, "truncated");
+fn data_that_is_lost_doubled_or_of_another_request() {
+    for kind in [
+        FaultKind::LostEvent,
+        FaultKind::DuplicateEvent,
+        FaultKind::ForeignData,
+    ] {
+        let upstream = Upstream::start(failing(kind, 429));
+        let sandbox = Sandbox::new();
+        sandbox
+            .program([
+                "run",
+                "live.toml",
+                "--target",
+                &upstream.origin,
+                "--out",
+                "out",
+            ])
+            .args(["--set", "gates=[\"cost.findings == 0\"]"])
+            .args(["--set", &format!("target.truth={}", upstream.journal_url())])
+            .output()
+            .exits(1);
+        let report = add_up(&sandbox.path("out"));
+        for name in ENDPOINTS {
+            let endpoint = &report["endpoints"][name];
+            assert_eq!(
+                endpoint["requests"]["ok"], 3,
+                "{kind:?}: the stream itself is whole"
+            );
+            let findings = &endpoint["cost"]["findings"];
+            assert_eq!(findings[0]["code"], "TEXT_NOT_TRUE", "{kind:?}: {findings}");
+            assert_eq!(findings[0]["count"], 3, "{kind:?}: {findings}");
+        }
+    }
 }
 
 #[test]

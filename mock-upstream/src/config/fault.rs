@@ -231,6 +231,36 @@ impl FaultKind {
         }
     }
 
+    /// Whether all of the answer's text was to be written, so that whoever compares it with the journal's digest sees
+    /// what the fault did to it, or that it did nothing. Other faults leave no text, or a part of it.
+    pub fn keeps_text(self) -> bool {
+        match self {
+            Self::NoTerminator
+            | Self::Garbage
+            | Self::DuplicateEvent
+            | Self::LostEvent
+            | Self::ForeignData
+            | Self::FakeStreaming
+            | Self::WrongContentType
+            | Self::WrongFinish
+            | Self::ForeignTerminator
+            | Self::ForeignEvent
+            | Self::LateEvent
+            | Self::UnterminatedEvent => true,
+            Self::Status
+            | Self::Html200
+            | Self::ErrorIn200
+            | Self::Refuse
+            | Self::ResetBeforeHeaders
+            | Self::ResetAfterHeaders
+            | Self::Reset
+            | Self::Cut
+            | Self::ErrorInStream
+            | Self::ForeignError
+            | Self::Stall => false,
+        }
+    }
+
     /// Whether it only happens to streams; whole bodies are left alone.
     pub fn needs_stream(self) -> bool {
         matches!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
-use crate::config::{Behaviour, Config, PROFILE_HEADER};
+use crate::config::{Behaviour, Config, FaultKind, PROFILE_HEADER};
 use crate::draw::Draws;
 use crate::journal::Endpoint;
 use crate::script::{Ending, Script};
@@ -250,7 +250,7 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         let (dialect, draws) = (behaviour.dialect, &exchange.draws);
         script.frames = deliver(script.frames, &behaviour.delivery, endpoint, dialect, draws);
     }
-    if truth.fault.is_none() {
+    if truth.fault.is_none_or(FaultKind::keeps_text) {
         (truth.text_sha256, truth.reasoning_sha256) = reply.digests();
     }
     script.truth = Some(truth);

@@ -31,10 +31,15 @@ fn faults_replace_or_break_the_answer() {
             assert!(whole_body(&script).get("error").is_some());
             let script = faulty(FaultKind::Html200, path, stream);
             assert_eq!(script.headers["content-type"], "text/html; charset=utf-8");
-            for kind in [FaultKind::Cut, FaultKind::Stall, FaultKind::Garbage] {
+            let right = ask(path, &prompt(&json!({"stream": stream})), &config());
+            for (kind, text) in [
+                (FaultKind::Cut, &None),
+                (FaultKind::Stall, &None),
+                (FaultKind::Garbage, &truth(&right).text_sha256),
+            ] {
                 let script = faulty(kind, path, stream);
                 assert_eq!(truth(&script).fault, Some(kind));
-                assert_eq!(truth(&script).text_sha256, None);
+                assert_eq!(truth(&script).text_sha256, *text);
             }
         }
         let last = |kind| {
