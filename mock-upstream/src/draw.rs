@@ -1,4 +1,4 @@
-//! Seeded draws: each stream of random numbers comes from (seed, nonce or sequence, purpose) and nothing else.
+//! Seeded draws: each stream of random numbers comes from (seed, nonce or sequence, turn, purpose) and nothing else.
 
 use std::time::Duration;
 
@@ -14,12 +14,23 @@ pub(crate) struct Draws<'a> {
     seed: u64,
     nonce: &'a str,
     seq: u64,
+    turn: u64,
 }
 
 impl<'a> Draws<'a> {
     /// Requests with a nonce draw by it, so that the order of arrival does not matter; others by their sequence.
     pub(crate) fn new(seed: u64, nonce: &'a str, seq: u64) -> Self {
-        Self { seed, nonce, seq }
+        Self {
+            seed,
+            nonce,
+            seq,
+            turn: 0,
+        }
+    }
+
+    /// The same for another turn of the conversation that the nonce names: 0 is the first.
+    pub(crate) fn of_turn(self, turn: u64) -> Self {
+        Self { turn, ..self }
     }
 
     /// The stream of one purpose.
@@ -30,6 +41,9 @@ impl<'a> Draws<'a> {
             hash.update(self.seq.to_le_bytes());
         } else {
             hash.update(self.nonce.as_bytes());
+        }
+        if self.turn > 0 {
+            hash.update(self.turn.to_le_bytes());
         }
         hash.update(purpose.as_bytes());
         ChaCha8Rng::from_seed(hash.finalize().into())
@@ -120,6 +134,8 @@ pub(crate) fn duration_of(ms: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use rand::Rng as _;
+
     use super::*;
 
     fn events(timing: &Timing, seed: u64, nonce: &str, seq: u64) -> Vec<Duration> {
@@ -135,6 +151,14 @@ mod tests {
         assert_ne!(one, events(&timing, 2, "n", 1));
         assert_ne!(one, events(&timing, 1, "m", 1));
         assert_ne!(events(&timing, 1, "", 1), events(&timing, 1, "", 2));
+        let draw = |turn| {
+            Draws::new(1, "n", 1)
+                .of_turn(turn)
+                .stream("timing")
+                .next_u64()
+        };
+        assert_ne!(draw(0), draw(1));
+        assert_ne!(draw(1), draw(2));
     }
 
     #[test]

@@ -61,7 +61,11 @@ impl Calls {
         let mut list: Vec<Call> = (0..count as usize)
             .map(|index| {
                 let tool = tools[index % tools.len()];
-                let marker = format!("{mark}.c{index}");
+                // The first turn's is short, and each other turn's its own.
+                let marker = match exchange.answers {
+                    0 => format!("{mark}.c{index}"),
+                    turn => format!("{mark}.t{turn}.c{index}"),
+                };
                 let arguments = arguments::for_schema(&tool.schema, &marker, index);
                 Call {
                     id: exchange.call_id(&mut ids, index),

@@ -42,7 +42,7 @@ use delivery::deliver;
 use identity::{endpoint_of, standard_headers, truth_of};
 use models::model_in;
 use refusal::{Refusal, refuse};
-use reply::{compose, finish_name};
+use reply::{Reply, compose, finish_name};
 
 /// A request as it was received.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +85,8 @@ struct Exchange<'a> {
     /// From 1.
     attempt: u64,
     draws: Draws<'a>,
+    /// Messages of the model in the request.
+    answers: u64,
     state: &'a State,
 }
 
@@ -193,7 +195,8 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         behaviour,
         service_tier: service_tier.as_deref(),
         attempt: truth.attempt,
-        draws: Draws::new(config.seed, &nonce, received.arrival.seq),
+        draws: Draws::new(config.seed, &nonce, received.arrival.seq).of_turn(answers_in(&body)),
+        answers: answers_in(&body),
         state,
     };
     let fault = exchange.fault();
@@ -214,30 +217,7 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     truth.tool_calls = u32::try_from(reply.calls.len()).unwrap_or(u32::MAX);
     truth.finish = Some(finish_name(endpoint, reply.finish).to_owned());
 
-    let mut headers = standard_headers(&reply.request_id);
-    exchange.add_headers(&mut headers, &reply);
-    bill::write_headers(&reply.bill, &behaviour.cost, &mut headers);
-    let frames = match (endpoint, ask.stream) {
-        (Endpoint::OpenAi, true) => openai::stream(&ask, &reply, behaviour),
-        (Endpoint::Anthropic, true) => anthropic::stream(&ask, &reply),
-        (Endpoint::OpenAi, false) => reply.whole(&openai::whole(&ask, &reply, behaviour.dialect)),
-        (Endpoint::Anthropic, false) => reply.whole(&anthropic::whole(&ask, &reply)),
-    };
-    let media_type = if ask.stream {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        "text/event-stream; charset=utf-8"
-    } else {
-        headers.insert(header::CONTENT_LENGTH, frames.bytes().len().into());
-        "application/json"
-    };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    let mut script = Script {
-        status: StatusCode::OK,
-        headers,
-        frames,
-        ending: Ending::Clean,
-        truth: None,
-    };
+    let mut script = render(&ask, &reply, &exchange);
     if let Some(fault) = fault {
         truth.fault = exchange
             .break_answer(fault, &mut script)
@@ -255,6 +235,43 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     }
     script.truth = Some(truth);
     script
+}
+
+/// An answer in its API's shape, before anything breaks or dresses it.
+fn render(ask: &Ask, reply: &Reply, exchange: &Exchange<'_>) -> Script {
+    let (endpoint, behaviour) = (exchange.endpoint, exchange.behaviour);
+    let mut headers = standard_headers(&reply.request_id);
+    exchange.add_headers(&mut headers, reply);
+    bill::write_headers(&reply.bill, &behaviour.cost, &mut headers);
+    let frames = match (endpoint, ask.stream) {
+        (Endpoint::OpenAi, true) => openai::stream(ask, reply, behaviour),
+        (Endpoint::Anthropic, true) => anthropic::stream(ask, reply),
+        (Endpoint::OpenAi, false) => reply.whole(&openai::whole(ask, reply, behaviour.dialect)),
+        (Endpoint::Anthropic, false) => reply.whole(&anthropic::whole(ask, reply)),
+    };
+    let media_type = if ask.stream {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        "text/event-stream; charset=utf-8"
+    } else {
+        headers.insert(header::CONTENT_LENGTH, frames.bytes().len().into());
+        "application/json"
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    Script {
+        status: StatusCode::OK,
+        headers,
+        frames,
+        ending: Ending::Clean,
+        truth: None,
+    }
+}
+
+/// Messages of the model that the request has behind it, in either API.
+fn answers_in(body: &Value) -> u64 {
+    let messages = body["messages"].as_array().into_iter().flatten();
+    messages
+        .filter(|message| message["role"] == "assistant")
+        .count() as u64
 }
 
 /// The profile that the request asks for or that its model has, by name, and how it is answered.

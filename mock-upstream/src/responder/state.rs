@@ -72,7 +72,8 @@ impl State {
             return 1;
         }
         let mut hasher = DefaultHasher::new();
-        (received.path, received.body).hash(&mut hasher);
+        // The nonce may stand in a header alone.
+        (received.path, received.body, nonce).hash(&mut hasher);
         let mut memory = self.lock();
         let attempts = memory.attempts.get_or_insert_mut(hasher.finish(), || 0);
         *attempts += 1;
@@ -156,6 +157,31 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_is_the_same_request_by_the_same_name() {
+        let headers = http::HeaderMap::new();
+        let received = |body| Received {
+            method: &http::Method::POST,
+            path: "/v1/messages",
+            headers: &headers,
+            body,
+            arrival: crate::responder::Arrival::default(),
+        };
+        let state = State::default();
+        for (body, nonce, attempt) in [
+            ("x", "a", 1),
+            ("x", "a", 2),
+            ("y", "a", 1),
+            ("x", "b", 1),
+            ("x", "", 1),
+            ("x", "", 1),
+            ("x", "a", 3),
+        ] {
+            let received = received(body.as_bytes());
+            assert_eq!(state.attempt(&received, nonce), attempt, "{body} {nonce}");
+        }
+    }
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)

@@ -1,5 +1,7 @@
 //! Conversations with tools: which messages may follow which, and how long tools are called.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -330,6 +332,7 @@ fn a_loop_of_tools_ends_after_its_turns_with_text() {
             let mut config = of_dialect(dialect);
             config.behaviour.tools.turns = turns;
             let mut messages = vec![user(&format!("{NONCE} what time is it"))];
+            let mut ids_before = BTreeSet::new();
             // Whatever was before, the question counts.
             for question in 0..2 {
                 for turn in 0..=turns {
@@ -356,6 +359,9 @@ fn a_loop_of_tools_ends_after_its_turns_with_text() {
                     let (ids, message) = called(path, &script);
                     assert_eq!(ids.len(), if turn < turns { 2 } else { 0 });
                     assert_eq!(truth.tool_calls as usize, ids.len());
+                    for id in &ids {
+                        assert!(ids_before.insert(id.clone()), "{id} comes twice");
+                    }
                     messages.push(message);
                     return_results(path, &ids, &mut messages);
                 }
