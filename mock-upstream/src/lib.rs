@@ -41,6 +41,8 @@ pub mod config;
 pub mod tokens;
 
 mod billing;
+#[cfg(test)]
+mod coverage;
 mod draw;
 pub mod journal;
 pub mod responder;

@@ -104,12 +104,13 @@ impl Snapshot {
         counters(
             encoder,
             "tokens",
-            "Tokens of the whole answers, delivered or not; reasoning is part of output, the others are disjoint",
+            "Tokens of the whole answers, delivered or not; reasoning is part of output, cache_write_1h of cache_write",
             None,
             [
                 ("input", usage.input),
                 ("cache_read", usage.cache_read),
                 ("cache_write", usage.cache_write),
+                ("cache_write_1h", usage.cache_write_1h),
                 ("output", usage.output),
                 ("reasoning", usage.reasoning),
             ]
@@ -145,6 +146,12 @@ impl Snapshot {
                 "Connections that could not be accepted, for want of descriptors or memory",
                 None,
                 stats.accept_errors,
+            ),
+            (
+                "listen_errors",
+                "Times that the port could not be listened on again after connections were refused",
+                None,
+                stats.listen_errors,
             ),
             (
                 "protocol_errors",

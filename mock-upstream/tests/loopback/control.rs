@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use mock_upstream::config::{Fault, FaultKind};
+use mock_upstream::config::{Cache, Fault, FaultKind};
+use mock_upstream::journal::Usage;
 use mock_upstream::stats::Lateness;
 use mock_upstream::{Config, MockUpstream, Stats};
 use serde_json::json;
@@ -234,6 +235,69 @@ impl Family {
     }
 }
 
+/// What `/metrics` has to say of these stats: family, label and value.
+fn series_of(stats: &Stats) -> [(&'static str, &'static str, u64); 28] {
+    // Taken apart by name, so that a count that is new does not compile before it has a row.
+    let Stats {
+        requests,
+        openai,
+        anthropic,
+        streams,
+        completed,
+        aborted,
+        faults,
+        statuses,
+        frames,
+        token_events,
+        usage,
+        lateness,
+        in_flight,
+        rotations,
+        journal_errors,
+        accept_errors,
+        protocol_errors,
+        listen_errors,
+    } = stats.clone();
+    let Usage {
+        input,
+        cache_read,
+        cache_write,
+        cache_write_1h,
+        output,
+        reasoning,
+    } = usage;
+    [
+        ("requests", "", requests),
+        ("requests", "endpoint=\"openai\"", openai),
+        ("requests", "endpoint=\"anthropic\"", anthropic),
+        ("requests", "stream=\"true\"", streams),
+        ("requests", "status=\"200\"", statuses[&200]),
+        ("requests", "status=\"400\"", statuses[&400]),
+        ("requests", "fault=\"cut\"", 1),
+        ("requests", "fault=\"\"", requests - faults),
+        ("model_requests", "", requests),
+        ("model_requests", "magistral-small-latest", 4),
+        ("answers", "completed=\"true\"", completed),
+        ("answers", "completed=\"false\"", aborted),
+        ("tokens", "kind=\"input\"", input),
+        ("tokens", "kind=\"cache_read\"", cache_read),
+        ("tokens", "kind=\"cache_write\"", cache_write),
+        ("tokens", "kind=\"cache_write_1h\"", cache_write_1h),
+        ("tokens", "kind=\"output\"", output),
+        ("tokens", "kind=\"reasoning\"", reasoning),
+        ("token_events", "", token_events),
+        ("frames", "", frames),
+        ("lateness_seconds", "_count", lateness.count),
+        ("lateness_seconds", "le=\"+Inf\"", lateness.count),
+        ("in_flight", "", in_flight),
+        ("rotations", "", rotations),
+        ("journal_errors", "", journal_errors),
+        ("accept_errors", "", accept_errors),
+        ("protocol_errors", "", protocol_errors),
+        ("listen_errors", "", listen_errors),
+    ]
+}
+
 #[test]
 fn metrics_say_what_the_stats_say() {
     on_each_runtime(|| async {
@@ -241,10 +305,20 @@ fn metrics_say_what_the_stats_say() {
         let mut fault = Fault::new(FaultKind::Cut);
         fault.when.marker = Some("boom".to_owned());
         config.behaviour.faults = vec![fault];
+        // So that the kinds of tokens differ.
+        config.behaviour.output.reasoning_share = 0.4;
+        config.behaviour.cache = Cache {
+            enabled: true,
+            min_tokens: 1,
+            block_tokens: 1,
+            ..Cache::default()
+        };
         let mock = start(config).await;
         let address = mock.address();
         post(address, MESSAGES, &prompt(1, true)).await;
-        post(address, CHAT_COMPLETIONS, &prompt(2, false)).await;
+        for _ in 0..2 {
+            post(address, CHAT_COMPLETIONS, &prompt(2, false)).await;
+        }
         post(
             address,
             CHAT_COMPLETIONS,
@@ -265,34 +339,10 @@ fn metrics_say_what_the_stats_say() {
             serde_json::from_value(get(address, "/__mock/stats").await.json()).expect("stats");
         let families = scrape(&reply.text());
         let family = |name: &str| &families[&format!("mock_upstream_{name}")];
-        for (name, label, expected) in [
-            ("requests", "", stats.requests),
-            ("requests", "endpoint=\"openai\"", stats.openai),
-            ("requests", "endpoint=\"anthropic\"", stats.anthropic),
-            ("requests", "stream=\"true\"", stats.streams),
-            ("requests", "status=\"200\"", stats.statuses[&200]),
-            ("requests", "status=\"400\"", 1),
-            ("requests", "fault=\"cut\"", 1),
-            ("requests", "fault=\"\"", stats.requests - stats.faults),
-            ("model_requests", "", stats.requests),
-            ("model_requests", "magistral-small-latest", 3),
-            ("answers", "completed=\"true\"", stats.completed),
-            ("answers", "completed=\"false\"", stats.aborted),
-            ("tokens", "kind=\"input\"", stats.usage.input),
-            ("tokens", "kind=\"output\"", stats.usage.output),
-            ("token_events", "", stats.token_events),
-            ("frames", "", stats.frames),
-            ("lateness_seconds", "_count", stats.lateness.count),
-            ("lateness_seconds", "le=\"+Inf\"", stats.lateness.count),
-            ("in_flight", "", 0),
-            ("journal_errors", "", 0),
-            ("accept_errors", "", 0),
-            ("protocol_errors", "", 0),
-            ("rotations", "", 0),
-        ] {
+        for (name, label, expected) in series_of(&stats) {
             assert_eq!(family(name).sum(label), expected, "{name} {label}");
         }
-        assert_eq!((stats.requests, stats.faults, stats.aborted), (4, 1, 1));
+        assert_eq!((stats.requests, stats.faults, stats.aborted), (5, 1, 1));
         let bodies: u64 = mock
             .journal()
             .expect("readable")

@@ -1,5 +1,7 @@
 //! Each part of a delivery on its own, and that any delivery says the same.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -263,6 +265,30 @@ fn writes_are_cut_within_characters_and_line_ends() {
         assert_eq!(*piece, (times[index], content, vec![bytes[index]]));
     }
     assert_eq!(pieces.len(), bytes.len());
+}
+
+#[test]
+fn sizes_of_writes_are_drawn_where_that_is_wanted() {
+    let sizes = |random| {
+        let delivery = Delivery {
+            split: Some(Split {
+                bytes_max: 4,
+                random,
+                gap_ms: 0.0,
+            }),
+            ..Delivery::default()
+        };
+        let frames = delivered(&delivery, Endpoint::OpenAi, Dialect::OpenAi);
+        let mut sizes = BTreeMap::new();
+        for (_, bytes) in frames.iter() {
+            *sizes.entry(bytes.len()).or_insert(0) += 1;
+        }
+        sizes
+    };
+    // 12 bytes of the opening, 28 of each of three tokens, 11 of the end.
+    assert_eq!(sizes(false), [(3, 1), (4, 26)].into());
+    assert!(sizes(true).keys().eq(&[1, 2, 3, 4]), "{:?}", sizes(true));
+    assert_eq!(sizes(true), sizes(true));
 }
 
 #[test]

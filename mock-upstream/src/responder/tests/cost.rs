@@ -36,6 +36,19 @@ fn cost_is_exact_and_stands_where_it_is_asked_to() {
 }
 
 #[test]
+fn the_header_is_called_as_the_configuration_says() {
+    let mut config = config();
+    config.behaviour.cost.surfaces = vec![Surface::Header];
+    config.behaviour.cost.header = "x-litellm-response-cost".to_owned();
+    for path in [CHAT_COMPLETIONS, MESSAGES] {
+        let script = ask(path, &prompt(&json!({})), &config);
+        // 11 tokens at 0.50 for a million, and 3 at 1.50.
+        assert_eq!(script.headers["x-litellm-response-cost"], "0.00001");
+        assert!(!script.headers.contains_key("x-mock-response-cost"));
+    }
+}
+
+#[test]
 fn tiny_costs_are_written_without_an_exponent() {
     let mut config = config();
     config

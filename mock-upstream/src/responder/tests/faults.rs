@@ -63,6 +63,42 @@ fn faults_replace_or_break_the_answer() {
 }
 
 #[test]
+fn statuses_have_the_headers_that_are_set_or_else_a_wait() {
+    for path in [CHAT_COMPLETIONS, MESSAGES] {
+        for (status, own, wait) in [
+            (429, None, Some("1")),
+            (500, None, None),
+            (503, None, Some("1")),
+            (529, None, Some("1")),
+            (429, Some(("Retry-After", "7")), Some("7")),
+            (429, Some(("x-should-retry", "false")), None),
+        ] {
+            let mut fault = Fault::new(FaultKind::Status);
+            fault.status = status;
+            fault.headers = own
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let mut config = config();
+            config.behaviour.faults = vec![fault];
+            let script = ask(path, &prompt(&json!({})), &config);
+            let header = |name| {
+                script
+                    .headers
+                    .get(name)
+                    .map(|value| value.to_str().expect("text"))
+            };
+            assert_eq!(script.status.as_u16(), status);
+            assert_eq!(header("retry-after"), wait, "{path} {status} {own:?}");
+            if let Some((name, value)) = own {
+                assert_eq!(header(name), Some(value));
+            }
+            assert!(whole_body(&script)["error"].is_object());
+        }
+    }
+}
+
+#[test]
 fn faults_strike_their_share_of_nonces() {
     let mut config = config();
     let mut fault = Fault::new(FaultKind::Status);
