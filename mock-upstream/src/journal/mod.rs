@@ -10,7 +10,7 @@ use crate::config::Class;
 
 mod spool;
 
-pub(crate) use spool::{Journal, Lines, Selection};
+pub(crate) use spool::{Journal, Lines, Pieces, Selection};
 
 /// The truth about one completion request and its answer. Times ending in `_ns` are nanoseconds since the
 /// upstream's start, on the monotonic clock. *Written* is the moment right before the system call that took the frame's

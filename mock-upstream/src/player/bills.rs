@@ -5,6 +5,7 @@ use std::io;
 use http::{Method, Request, Response, StatusCode};
 
 use super::control::whole;
+use super::reading::Reading;
 use super::{Answer, Player, unix_us};
 use crate::billing::ledger::{Format, Ledger};
 use crate::billing::lookup;
@@ -50,7 +51,7 @@ impl Player {
         let config = std::sync::Arc::clone(&self.config);
         let lines = self.journal.lines(Selection::default())?;
         let ledger = Ledger::new(lines, config, format, unix_us());
-        Ok(Answer::Ledger(Box::new(ledger)))
+        Ok(Answer::Ledger(Reading::new(ledger)))
     }
 }
 

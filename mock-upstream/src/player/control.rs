@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 
+use super::reading::Reading;
 use super::{Answer, Player, metrics};
 use crate::billing::ledger::Format;
 use crate::journal::Selection;
@@ -222,7 +223,7 @@ impl Player {
             }
             Page::Journal => typed(
                 "application/x-ndjson",
-                Answer::Journal(self.journal.lines(query.selection)?),
+                Answer::Journal(Reading::new(self.journal.lines(query.selection)?)),
             ),
             Page::Ledger => {
                 let format = query.format.expect("a ledger's query has one");

@@ -46,6 +46,7 @@ mod door;
 mod line;
 mod metrics;
 mod performance;
+mod reading;
 
 pub(crate) use door::Door;
 
@@ -54,6 +55,7 @@ use control::Page;
 use door::Entrance;
 use line::{Line, StagedBody};
 use performance::{PacedBody, Performance, Presence, Receipt};
+use reading::Reading;
 
 /// The largest request body, and the largest answer of an author's stub, that is read into memory.
 pub(crate) const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -324,8 +326,8 @@ pub(crate) struct Unanswered;
 /// The body of a response.
 pub(crate) enum Answer {
     Whole(Full<Bytes>),
-    Journal(Lines),
-    Ledger(Box<Ledger>),
+    Journal(Reading<Lines>),
+    Ledger(Reading<Ledger>),
     Paced(Box<PacedBody>),
     Staged(StagedBody),
 }
@@ -343,7 +345,7 @@ impl Body for Answer {
                 .poll_frame(context)
                 .map_err(|never| match never {}),
             Self::Journal(lines) => Pin::new(lines).poll_frame(context),
-            Self::Ledger(ledger) => Pin::new(ledger.as_mut()).poll_frame(context),
+            Self::Ledger(ledger) => Pin::new(ledger).poll_frame(context),
             Self::Paced(body) => Pin::new(body.as_mut()).poll_frame(context),
             Self::Staged(body) => Pin::new(body).poll_frame(context),
         }

@@ -4,16 +4,12 @@
 //! of; nothing else is kept.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame};
 use jiff::Timestamp;
 
 use crate::config::{Class, Config};
-use crate::journal::{Endpoint, JournalEntry, Lines, Usage};
+use crate::journal::{Endpoint, JournalEntry, Lines, Pieces, Usage};
 
 mod focus;
 mod litellm;
@@ -91,26 +87,6 @@ impl Ledger {
         }
     }
 
-    /// The next piece of text, which may be empty; `None` at the end.
-    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        match self.stage {
-            Stage::Columns => {
-                writer.write_record(self.format.columns())?;
-                self.stage = Stage::Rows;
-            }
-            Stage::Rows => match self.lines.next_piece()? {
-                Some(piece) => self.write_rows(&piece, &mut writer)?,
-                None => {
-                    self.buckets.write(&mut writer)?;
-                    self.stage = Stage::Over;
-                }
-            },
-            Stage::Over => return Ok(None),
-        }
-        writer.into_inner().map(Some).map_err(io::Error::other)
-    }
-
     fn write_rows(&mut self, piece: &[u8], writer: &mut csv::Writer<Vec<u8>>) -> io::Result<()> {
         for line in piece.split_inclusive(|byte| *byte == b'\n') {
             let entry: JournalEntry = serde_json::from_slice(line).map_err(io::Error::other)?;
@@ -136,25 +112,24 @@ impl Ledger {
     }
 }
 
-impl Body for Ledger {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match self.next_piece() {
-            Ok(Some(piece)) if piece.is_empty() => {
-                // Streams that are being paced get a turn between two pieces of a long journal.
-                context.waker().wake_by_ref();
-                Poll::Pending
+impl Pieces for Ledger {
+    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        match self.stage {
+            Stage::Columns => {
+                writer.write_record(self.format.columns())?;
+                self.stage = Stage::Rows;
             }
-            piece => {
-                let piece = piece.transpose();
-                Poll::Ready(piece.map(|piece| piece.map(|bytes| Frame::data(bytes.into()))))
-            }
+            Stage::Rows => match self.lines.next_piece()? {
+                Some(piece) => self.write_rows(&piece, &mut writer)?,
+                None => {
+                    self.buckets.write(&mut writer)?;
+                    self.stage = Stage::Over;
+                }
+            },
+            Stage::Over => return Ok(None),
         }
+        writer.into_inner().map(Some).map_err(io::Error::other)
     }
 }
 

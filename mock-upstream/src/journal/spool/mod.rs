@@ -9,12 +9,9 @@ use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame};
 use lru::LruCache;
 use serde::Deserialize;
 
@@ -223,7 +220,18 @@ impl Spool {
     }
 }
 
-/// Reads the journal piece by piece; as a response's body it streams.
+/// What is read in pieces, each of which may take a while.
+pub(crate) trait Pieces: Send + Unpin + 'static {
+    /// The next piece, which may be empty; `None` at the end.
+    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>>;
+
+    /// After the end: ready with true once there is more, and with false if there never will be. It returns at once.
+    fn poll_more(&mut self, _: &Context<'_>) -> Poll<io::Result<bool>> {
+        Poll::Ready(Ok(false))
+    }
+}
+
+/// Reads the journal piece by piece.
 #[derive(Debug)]
 pub(crate) struct Lines {
     journal: Arc<Journal>,
@@ -233,9 +241,9 @@ pub(crate) struct Lines {
     selection: Selection,
 }
 
-impl Lines {
-    /// The next whole lines, or nothing at the end or after a reset.
-    pub(crate) fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+impl Pieces for Lines {
+    /// Whole lines, or the end, which a reset is, too. Empty where a part of the journal has nothing that is wanted.
+    fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut wanted = READ_BYTES;
         loop {
             let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
@@ -265,9 +273,7 @@ impl Lines {
                     kept.extend_from_slice(line);
                 }
             }
-            if !kept.is_empty() {
-                return Ok(Some(kept));
-            }
+            return Ok(Some(kept));
         }
     }
 
@@ -292,7 +298,9 @@ impl Lines {
         spool.await_next(context);
         Poll::Pending
     }
+}
 
+impl Lines {
     /// All entries, parsed.
     pub(crate) fn parse(mut self) -> io::Result<Vec<JournalEntry>> {
         let mut entries = Vec::new();
@@ -302,24 +310,5 @@ impl Lines {
             }
         }
         Ok(entries)
-    }
-}
-
-impl Body for Lines {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        loop {
-            if let Some(piece) = self.next_piece()? {
-                return Poll::Ready(Some(Ok(Frame::data(piece.into()))));
-            }
-            if !ready!(self.poll_more(context))? {
-                return Poll::Ready(None);
-            }
-        }
     }
 }

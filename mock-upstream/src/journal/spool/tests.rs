@@ -128,12 +128,23 @@ fn a_follower_is_woken_by_an_entry_by_a_reset_and_by_the_end() {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
     let mut poll = || {
-        let polled = Pin::new(&mut lines).poll_frame(&mut Context::from_waker(&waker));
-        polled.map(|piece| {
-            let piece = piece?.expect("readable").into_data().expect("data");
-            let entry: JournalEntry = serde_json::from_slice(&piece).expect("an entry");
-            Some(entry.seq)
-        })
+        loop {
+            match lines.next_piece().expect("readable") {
+                Some(piece) if piece.is_empty() => {}
+                Some(piece) => {
+                    let entry: JournalEntry = serde_json::from_slice(&piece).expect("an entry");
+                    return Poll::Ready(Some(entry.seq));
+                }
+                None => match lines.poll_more(&Context::from_waker(&waker)) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(end) => {
+                        assert!(!end.expect("readable"));
+                        return Poll::Ready(None);
+                    }
+                },
+            }
+        }
     };
     assert_eq!(poll(), Poll::Ready(Some(0)));
     assert_eq!(poll(), Poll::Pending);
