@@ -278,12 +278,18 @@ fn parse<'de, T: Deserialize<'de>>(table: DeTable<'de>) -> Result<T, toml::de::E
     T::deserialize(toml::Deserializer::from(Spanned::new(0..0, table)))
 }
 
+#[expect(
+    clippy::zero_sized_map_values,
+    reason = "what the tables hold is looked at later"
+)]
 fn read_profiles<'i>(
     profiles: Spanned<DeValue<'i>>,
     common: &DeTable<'i>,
 ) -> Result<BTreeMap<String, Profile>, toml::de::Error> {
-    // Says so if there is anything but tables.
-    BTreeMap::<String, toml::Table>::deserialize(ValueDeserializer::from(profiles.clone()))?;
+    // Says so if there is anything but tables. A `toml::Table` would refuse numbers from 2^63 on.
+    BTreeMap::<String, BTreeMap<String, IgnoredAny>>::deserialize(ValueDeserializer::from(
+        profiles.clone(),
+    ))?;
     let mut read = BTreeMap::new();
     let DeValue::Table(profiles) = profiles.into_inner() else {
         unreachable!("it was read as a table of tables");

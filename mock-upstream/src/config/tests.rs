@@ -127,6 +127,14 @@ fn profiles_are_laid_over_the_file_section_by_section() {
 }
 
 #[test]
+fn numbers_of_profiles_are_as_large_as_those_of_the_file() {
+    let text = "[profiles.a.output]\ntokens = 18446744073709551615\n";
+    let config = Config::from_toml(text, "mock.toml").expect("valid");
+    let profile = &config.profiles["a"].behaviour;
+    assert_eq!(profile.output.tokens, u64::MAX);
+}
+
+#[test]
 fn mistakes_in_profiles_and_lists_are_named_with_their_line() {
     rejects(
         "[profiles.a]\nmodels = []\n[profiles.a.output]\ntoken = 1\n",

@@ -3,6 +3,7 @@
 use mock_upstream::Config;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use toml::{Table, Value};
 
 use crate::configurations;
 
@@ -52,6 +53,76 @@ fn what_the_other_tests_use_survives() {
         assert!(Config::from_toml(text, "seed").is_ok());
         is_settled(text);
     }
+}
+
+/// All tables in `value`, each with the keys and indexes that lead to it.
+fn tables(value: &Value, way: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Table(table) => {
+            found.push(way.clone());
+            table
+                .iter()
+                .map(|(key, value)| (key.clone(), value))
+                .collect()
+        }
+        Value::Array(list) => {
+            let numbered = list.iter().enumerate();
+            numbered
+                .map(|(index, value)| (index.to_string(), value))
+                .collect()
+        }
+        _ => return,
+    };
+    for (key, value) in inner {
+        way.push(key);
+        tables(value, way, found);
+        way.pop();
+    }
+}
+
+fn table_at<'a>(document: &'a mut Value, way: &[String]) -> &'a mut Table {
+    let inner = way.iter().fold(document, |value, key| match value {
+        Value::Array(list) => &mut list[key.parse::<usize>().expect("an index")],
+        table => &mut table[key.as_str()],
+    });
+    inner.as_table_mut().expect("a table")
+}
+
+#[test]
+fn the_seed_has_every_key_of_the_schema() {
+    let document = Value::Table(ALL_KEYS.parse().expect("TOML"));
+    let mut ways = Vec::new();
+    tables(&document, &mut Vec::new(), &mut ways);
+    let mut kinds = 0;
+    for way in ways {
+        // A key that there is not: where keys are known, the error lists them.
+        let mut other = document.clone();
+        let table = table_at(&mut other, &way);
+        let own: Vec<String> = table.keys().cloned().collect();
+        table.insert("no_such_key".to_owned(), Value::Boolean(true));
+        let text = toml::to_string(&other).expect("it can be written");
+        let Err(error) = Config::from_toml(&text, "seed") else {
+            panic!("{way:?} takes any key");
+        };
+        let Some(known) = error
+            .message
+            .strip_prefix("unknown field `no_such_key`, expected ")
+        else {
+            // Names of models and the like.
+            continue;
+        };
+        kinds += 1;
+        // A profile may have whatever the file has.
+        if way.first().is_some_and(|key| key == "profiles") {
+            continue;
+        }
+        let known = known.split('`').skip(1).step_by(2);
+        let missing: Vec<_> = known
+            .filter(|key| !own.iter().any(|own| own == key))
+            .collect();
+        assert!(missing.is_empty(), "{way:?} lacks {missing:?}");
+    }
+    assert!(kinds > 15, "only {kinds} tables say which keys they know");
 }
 
 proptest! {
