@@ -1,5 +1,7 @@
 //! What is read of a file, and which line of it a mistake is in.
 
+use std::collections::BTreeSet;
+
 use rust_decimal::Decimal;
 
 use super::*;
@@ -18,15 +20,51 @@ fn empty_file_is_the_default() {
     );
 }
 
-#[test]
-fn the_readme_shows_the_defaults() {
+/// The example with all keys.
+fn readme() -> &'static str {
     let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once("```toml\n").expect("an example");
-    let (example, _) = rest.split_once("```").expect("its end");
+    rest.split_once("```").expect("its end").0
+}
+
+#[test]
+fn the_readme_shows_the_defaults() {
     assert_eq!(
-        Config::from_toml(example, "README.md").expect("valid"),
+        Config::from_toml(readme(), "README.md").expect("valid"),
         Config::default()
     );
+}
+
+/// All names of keys in a value.
+fn keys(value: &toml::Value, names: &mut BTreeSet<String>) {
+    match value {
+        toml::Value::Table(table) => {
+            names.extend(table.keys().cloned());
+            table.values().for_each(|value| keys(value, names));
+        }
+        toml::Value::Array(list) => list.iter().for_each(|value| keys(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_readme_shows_all_keys_and_what_has_no_default_is_valid_too() {
+    let lines = readme().lines();
+    let whole: Vec<_> = lines
+        .map(|line| line.strip_prefix("# ").unwrap_or(line))
+        .collect();
+    let whole = whole.join("\n");
+    let config = Config::from_toml(&whole, "README.md").expect("valid");
+    assert!(config.profiles.contains_key("slow"));
+    // A hostile test sees that the seed has all of them.
+    let seed = include_str!("../../fuzz/corpus-seeds/config/all-keys.toml");
+    let mut names = BTreeSet::new();
+    let seed: toml::Table = seed.parse().expect("TOML");
+    keys(&toml::Value::Table(seed), &mut names);
+    let is_part = |character: char| character.is_alphanumeric() || "_-".contains(character);
+    let words: BTreeSet<_> = whole.split(|character| !is_part(character)).collect();
+    names.retain(|name| !words.contains(name.as_str()));
+    assert!(names.is_empty(), "{names:?}");
 }
 
 #[test]

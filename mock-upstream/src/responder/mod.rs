@@ -157,10 +157,9 @@ fn authorise(headers: &HeaderMap, config: &Config) -> Result<(), Refusal> {
 
 fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     let endpoint = endpoint_of(received).expect("a completion's path and method were matched");
-    let body: Value = match serde_json::from_slice(received.body) {
+    let body = match parse(received.body) {
         Ok(body) => body,
-        Err(error) => {
-            let refusal = Refusal::bad_request(format!("the body is not valid JSON: {error}"));
+        Err(refusal) => {
             return refuse(received, &config.behaviour, &refusal, identify(received));
         }
     };
@@ -272,6 +271,30 @@ fn answers_in(body: &Value) -> u64 {
     messages
         .filter(|message| message["role"] == "assistant")
         .count() as u64
+}
+
+/// How deep a body may be nested. Readers of JSON take 128 levels at most, and an answer or the journal may repeat a part
+/// of the body some levels down.
+const DEPTH_MAX: usize = 100;
+
+fn parse(body: &[u8]) -> Result<Value, Refusal> {
+    let refusal = |reason| Refusal::bad_request(format!("the body is not valid JSON: {reason}"));
+    let body = serde_json::from_slice(body).map_err(|error| refusal(error.to_string()))?;
+    if is_flat(&body, DEPTH_MAX) {
+        return Ok(body);
+    }
+    Err(refusal(format!("more than {DEPTH_MAX} levels")))
+}
+
+/// Whether a value has at most so many levels.
+fn is_flat(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(list) => levels > 0 && list.iter().all(|value| is_flat(value, levels - 1)),
+        Value::Object(members) => {
+            levels > 0 && members.values().all(|value| is_flat(value, levels - 1))
+        }
+        _ => true,
+    }
 }
 
 /// The profile that the request asks for or that its model has, by name, and how it is answered.

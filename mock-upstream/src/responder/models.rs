@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::ask::read_model;
 use super::place::{Place, Voice};
 use super::refusal::{Refusal, json_now, refuse};
-use super::{MODELS, Received, anthropic};
+use super::{MODELS, Received, anthropic, parse};
 use crate::config::Config;
 use crate::script::Script;
 
@@ -44,13 +44,11 @@ pub(super) fn model_in(path: &str) -> Option<&str> {
 
 /// `POST /v1/messages/count_tokens`.
 pub(super) fn count_tokens(received: &Received<'_>, config: &Config) -> Script {
-    let counted = serde_json::from_slice(received.body)
-        .map_err(|error| Refusal::bad_request(format!("the body is not valid JSON: {error}")))
-        .and_then(|body: Value| {
-            let model = read_model(&Place::body(Voice::Anthropic, &body)?)?;
-            check(&model, config)?;
-            anthropic::count(&body)
-        });
+    let counted = parse(received.body).and_then(|body| {
+        let model = read_model(&Place::body(Voice::Anthropic, &body)?)?;
+        check(&model, config)?;
+        anthropic::count(&body)
+    });
     match counted {
         Ok(count) => {
             let body = json!({ "input_tokens": count }).to_string();

@@ -12,24 +12,6 @@ use super::refusal::Refusal;
 /// Unknown fields that a refusal names at most.
 const UNKNOWN_NAMED_MAX: usize = 16;
 
-/// Characters of a wrong value that a refusal repeats at most. A deep one would be deeper in it than parsers go.
-const QUOTED_MAX: usize = 256;
-
-/// A wrong value as a refusal repeats it: what is large is left out.
-fn as_quoted(value: &Value) -> Value {
-    let is_flat = |inner: &Value| !inner.is_array() && !inner.is_object();
-    let is_shallow = match value {
-        Value::Array(list) => list.iter().all(is_flat),
-        Value::Object(members) => members.values().all(is_flat),
-        _ => true,
-    };
-    if is_shallow && value.to_string().len() <= QUOTED_MAX {
-        value.clone()
-    } else {
-        "(left out)".into()
-    }
-}
-
 /// Whose words are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Voice {
@@ -284,7 +266,7 @@ impl<'a> Place<'a> {
     }
 
     fn detail(&self, kind: &str, sentence: &str) -> Value {
-        json!({"type": kind, "loc": self.location(), "msg": sentence, "input": as_quoted(self.value)})
+        json!({"type": kind, "loc": self.location(), "msg": sentence, "input": self.value})
     }
 
     fn refuse_as_openai(&self, problem: Problem) -> Refusal {

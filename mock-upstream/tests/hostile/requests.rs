@@ -340,6 +340,28 @@ fn every_snippet_is_answered_wherever_it_is() {
 }
 
 #[test]
+fn what_is_nested_deep_comes_back_as_what_can_be_read() {
+    for (path, body) in [
+        (PATHS[0], openai()),
+        (PATHS[1], anthropic()),
+        (PATHS[2], anthropic()),
+    ] {
+        for depth in [90, 99, 100, 120, 123, 126, 127] {
+            let mut deep = json!(1);
+            for _ in 0..depth {
+                deep = json!([deep]);
+            }
+            let mut body = body.clone();
+            body["metadata"] = deep;
+            let text = body.to_string();
+            for config in CONFIGURATIONS.iter() {
+                answered(path, &HeaderMap::new(), text.as_bytes(), config);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_small_schema_cannot_ask_for_huge_arguments() {
     let mut schema = json!({"type": "string"});
     for _ in 0..8 {

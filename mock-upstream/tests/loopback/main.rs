@@ -8,6 +8,7 @@ mod control;
 mod delivery;
 mod faults;
 mod journal;
+mod metrics;
 mod observer;
 mod serving;
 mod streams;

@@ -126,6 +126,26 @@ fn keys_are_checked_if_there_is_one() {
 }
 
 #[test]
+fn bodies_that_readers_of_the_journal_could_not_take_are_refused() {
+    let mut config = of_dialect(Dialect::Vllm);
+    config.behaviour.strict = Some(false);
+    config.journal_bodies = true;
+    for (levels, status) in [(100, 200), (101, 400)] {
+        // The body is the first level.
+        let deep = (1..levels).fold(json!(1), |deep, _| json!([deep]));
+        let body = prompt(&json!({"foo": deep}));
+        for path in [CHAT_COMPLETIONS, MESSAGES] {
+            let script = ask(path, &body, &config);
+            assert_eq!(script.status, status, "{path} {levels}");
+            assert_eq!(truth(&script).nonce, NONCE);
+            let written = json!({"body": truth(&script).body}).to_string();
+            let read: Value = serde_json::from_str(&written).expect("it can be read");
+            assert_eq!(read["body"].is_object(), status == 200);
+        }
+    }
+}
+
+#[test]
 fn refused_bodies_are_in_the_journal_where_it_has_bodies() {
     for journal_bodies in [false, true] {
         let mut config = config();
