@@ -41,7 +41,7 @@ pub(crate) struct Bill {
     /// What is delivered with each token event; a whole body has none, and neither has an answer for which no bill depends
     /// on it.
     pub(crate) progress: Vec<Progress>,
-    /// Whether a planted fault leaves out the rest of an answer that ends as HTTP demands.
+    /// Whether a planted fault leaves out the rest of an answer, even if it ends as HTTP demands.
     pub(crate) is_cut: bool,
 }
 

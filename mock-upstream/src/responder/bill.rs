@@ -10,7 +10,7 @@ use super::reply::{Reply, Step};
 use crate::billing::{Bill, Deal, Facts, Planted, Progress, Recorded, Reports, digits};
 use crate::config::{Aborts, Class, Cost, Dialect, FaultKind, Surface, UsageInStream};
 use crate::journal::{Endpoint, Usage};
-use crate::script::{Content, Ending, Script};
+use crate::script::{Content, Script};
 use crate::tokens;
 
 /// The output tokens in an Anthropic stream's first usage: a placeholder, as the real thing has it.
@@ -223,12 +223,16 @@ pub(super) fn write_event_after(
     fault: Option<FaultKind>,
     script: &mut Script,
 ) {
-    bill.is_cut = fault == Some(FaultKind::ErrorInStream);
-    let breaks_off = bill.is_cut || fault == Some(FaultKind::NoTerminator);
+    bill.is_cut = fault.is_some_and(|kind| !kind.keeps_text());
+    // What follows an event without its line ends would be a part of it.
+    let has_no_end = matches!(
+        fault,
+        Some(FaultKind::NoTerminator | FaultKind::UnterminatedEvent)
+    );
     let Some(amount) = bill.surfaces.get(&Surface::AfterTerminator) else {
         return;
     };
-    if !bill.stream || breaks_off || script.ending != Ending::Clean {
+    if !bill.stream || bill.is_cut || has_no_end {
         return;
     }
     let event = match endpoint {

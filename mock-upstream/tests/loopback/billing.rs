@@ -289,6 +289,7 @@ fn answers_that_a_fault_cuts_are_charged_by_the_policy() {
             // Three of five tokens, half of them rounded up.
             (FaultKind::Cut, true, "0.00001"),
             (FaultKind::ErrorInStream, true, "0.00001"),
+            (FaultKind::ForeignError, true, "0.00001"),
             // All of them, but no end.
             (FaultKind::NoTerminator, true, "0.000013"),
             // A body that cannot be read.
