@@ -58,7 +58,7 @@ pub(crate) struct Progress {
 /// How an answer went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Delivery {
-    /// Whether the head was written.
+    /// Whether the head was handed out.
     pub(crate) started: bool,
     /// Whether the frame with the usage was written.
     pub(crate) cost_written: bool,

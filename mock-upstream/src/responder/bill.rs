@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Exchange;
 use super::ask::Ask;
+use super::identity::request_id;
 use super::reply::{Reply, Step};
 use crate::billing::{Bill, Deal, Facts, Planted, Progress, Recorded, Reports, digits};
 use crate::config::{Aborts, Class, Cost, Dialect, FaultKind, Surface, UsageInStream};
@@ -90,6 +91,7 @@ impl Exchange<'_> {
         };
         write_headers(&bill, cost, &mut script.headers);
         truth.bill = Some(Box::new(bill));
+        truth.response_id = Some(request_id(self.received.arrival.seq));
     }
 
     fn deal<'b>(&'b self, ask: &'b Ask) -> Deal<'b> {
