@@ -246,7 +246,8 @@ pub struct Truth {
     pub attempt: u64,
     /// The profile that answered.
     pub profile: Option<String>,
-    /// The answer's id, without the prefix that an API has for it; `None` for errors.
+    /// The answer's id, without the prefix that an API has for it; of an error that is billed, the request's id. `None`
+    /// for other errors.
     pub response_id: Option<String>,
     /// How long the request waited for a slot.
     pub queue: Duration,

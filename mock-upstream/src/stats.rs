@@ -27,7 +27,7 @@ pub struct Stats {
     pub aborted: u64,
     /// Answers with a planted fault.
     pub faults: u64,
-    /// Answers by status.
+    /// Answers by status; 0 is no answer.
     pub statuses: BTreeMap<u16, u64>,
     /// Frames written.
     pub frames: u64,

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::ledger::{moment, when};
 use crate::journal::{Endpoint, JournalEntry};
+use crate::responder::is_request_id;
 
 /// The path of the look-up.
 pub(crate) const PATH: &str = "/api/v1/generation";
@@ -14,8 +15,11 @@ const ID_DIGITS: usize = 24;
 
 /// The part of a client's id that the journal knows, `None` for what cannot be one.
 ///
-/// Each API has its own prefix, and a gateway may have another.
+/// Each API has its own prefix, and a gateway may have another. A billed error is known by its request's whole id.
 pub(crate) fn response_id(id: &str) -> Option<&str> {
+    if is_request_id(id) {
+        return Some(id);
+    }
     let start = id.len().checked_sub(ID_DIGITS)?;
     let digits = id.get(start..)?;
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');

@@ -41,7 +41,7 @@ pub(crate) struct Bill {
     /// What is delivered with each token event; a whole body has none, and neither has an answer for which no bill depends
     /// on it.
     pub(crate) progress: Vec<Progress>,
-    /// Whether a planted fault leaves out the rest of an answer that ends as HTTP demands.
+    /// Whether a planted fault leaves out the rest of an answer, even if it ends as HTTP demands.
     pub(crate) is_cut: bool,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Progress {
 /// How an answer went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Delivery {
-    /// Whether the head was written.
+    /// Whether the head was handed out.
     pub(crate) started: bool,
     /// Whether the frame with the usage was written.
     pub(crate) cost_written: bool,

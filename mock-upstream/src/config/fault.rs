@@ -69,7 +69,8 @@ pub struct Fault {
     /// Headers beside the error of [`FaultKind::Status`]. Without any, 429, 503 and 529 have `retry-after: 1`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Token events before a failure in the middle of a stream; without it, half of them.
+    /// Token events before a failure in the middle of a stream; without it, half of them. A stream that has fewer is left
+    /// whole.
     #[serde(default)]
     pub after_events: Option<u64>,
     /// How long [`FaultKind::Refuse`] lasts.
@@ -88,6 +89,11 @@ impl Fault {
             after_events: None,
             for_ms: a_second(),
         }
+    }
+
+    /// Token events before a failure in the middle of a stream that has so many of them.
+    pub(crate) fn events_before(&self, events: usize) -> u64 {
+        self.after_events.unwrap_or(events.div_ceil(2) as u64)
     }
 
     pub(super) fn check(&self, key: &str) -> Result<(), Problem> {
@@ -232,7 +238,8 @@ impl FaultKind {
     }
 
     /// Whether all of the answer's text was to be written, so that whoever compares it with the journal's digest sees
-    /// what the fault did to it, or that it did nothing. Other faults leave no text, or a part of it.
+    /// what the fault did to it, or that it did nothing. Other faults leave no text, or a part of it: an answer with one of
+    /// them is an abort for its bill, even if it ends cleanly as HTTP counts it.
     pub fn keeps_text(self) -> bool {
         match self {
             Self::NoTerminator

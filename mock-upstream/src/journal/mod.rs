@@ -32,7 +32,7 @@ pub struct JournalEntry {
     pub model: String,
     /// Whether a stream was asked for.
     pub stream: bool,
-    /// The answer's status; 0 if there was none, as planted.
+    /// The answer's status; 0 if no head was handed out, as planted or since the client hung up before.
     pub status: u16,
     /// When the head of the request was received: microseconds since 1970, by the wall clock.
     pub received_unix_us: u64,
@@ -53,11 +53,13 @@ pub struct JournalEntry {
     pub token_events: u64,
     /// The longest time by which a frame was written later than planned.
     pub lateness_ns_max: u64,
-    /// Tokens of the whole answer, delivered or not.
+    /// Tokens of the whole answer, delivered or not. All 0 for an error; and for the answer of a stub of a test's author,
+    /// which nobody counted: it has a status below 400, and neither `finish` nor `charged`.
     pub usage: Usage,
     /// Exact cost of that usage as a decimal; `None` for a model without rates, and for errors.
     pub cost: Option<String>,
-    /// The cost as it was written: in the usage that went out, else in the header.
+    /// The cost as it was written: in the usage that went out, else in the header. `None` where none was, and for a
+    /// stub's answer whatever it says.
     pub recorded_cost: Option<String>,
     /// What it truly costs as a decimal, exact: `cost` for a whole answer, 0 for an error and for a hit in a gateway's
     /// cache, and what `cost.aborts` says for an answer that was not delivered whole. `None` for a model without rates.
@@ -111,7 +113,8 @@ pub struct JournalEntry {
     pub attempt: u64,
     /// The profile that answered, if one did.
     pub profile: Option<String>,
-    /// The answer's id, without the prefix that an API has for it; `None` for errors.
+    /// The answer's id, without the prefix that an API has for it. An error has none, but one that is billed stands under
+    /// the id of its request, with `req_`.
     pub response_id: Option<String>,
     /// How long the request waited for a slot.
     pub queue_ns: u64,

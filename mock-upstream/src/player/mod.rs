@@ -243,7 +243,7 @@ impl Player {
             truth,
         } = script;
         let (bytes, frames) = frames.into_reel();
-        let performance = Performance::new(receipt, frames, status, ending, truth);
+        let mut performance = Performance::new(receipt, frames, status, ending, truth);
         // A connection of HTTP/2 has other streams, too, and their answers.
         let own_line = (parts.version != Version::HTTP_2).then_some(line);
         if let Ending::Unanswered { refuse_for } = ending {
@@ -257,6 +257,7 @@ impl Player {
         }
         // The head leaves with the first frame.
         performance.opening().await;
+        performance.note_head();
         // Where hyper uses chunks, which are what the line writes.
         let is_chunked =
             parts.version == Version::HTTP_11 && !headers.contains_key(header::CONTENT_LENGTH);

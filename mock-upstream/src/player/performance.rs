@@ -72,6 +72,8 @@ pub(super) struct Performance {
     status: StatusCode,
     receipt: Receipt,
     next: usize,
+    /// Whether hyper got the head, which leaves with the first frame, or without one where there is none.
+    has_head: bool,
     first_write: Option<Instant>,
     first_token_write: Option<Instant>,
     last_write: Option<Instant>,
@@ -99,6 +101,7 @@ impl Performance {
             status,
             receipt,
             next: 0,
+            has_head: false,
             first_write: None,
             first_token_write: None,
             last_write: None,
@@ -137,6 +140,11 @@ impl Performance {
         if let Some(due) = self.next_due() {
             self.receipt.presence.player.timer.sleep_until(due).await;
         }
+    }
+
+    /// Notes that hyper gets the head now.
+    pub(super) fn note_head(&mut self) {
+        self.has_head = true;
     }
 
     /// Notes that the next frame is written at `now`.
@@ -189,7 +197,7 @@ impl Performance {
         let since_start =
             |moment: Instant| nanoseconds(moment.saturating_duration_since(player.started));
         let delivery = Delivery {
-            started: self.first_write.is_some(),
+            started: self.has_head,
             cost_written: self.cost_written,
             completed,
             token_events: self.token_events,
@@ -223,9 +231,10 @@ impl Performance {
             path: truth.path,
             model: truth.model,
             stream: truth.stream,
-            status: match self.ending {
-                Ending::Unanswered { .. } => 0,
-                _ => self.status.as_u16(),
+            status: if self.has_head {
+                self.status.as_u16()
+            } else {
+                0
             },
             received_unix_us: self.receipt.arrival.unix_us,
             received_ns: since_start(self.receipt.at),

@@ -6,11 +6,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Exchange;
 use super::ask::Ask;
+use super::identity::request_id;
 use super::reply::{Reply, Step};
 use crate::billing::{Bill, Deal, Facts, Planted, Progress, Recorded, Reports, digits};
 use crate::config::{Aborts, Class, Cost, Dialect, FaultKind, Surface, UsageInStream};
 use crate::journal::{Endpoint, Usage};
-use crate::script::{Content, Ending, Script};
+use crate::script::{Content, Script};
 use crate::tokens;
 
 /// The output tokens in an Anthropic stream's first usage: a placeholder, as the real thing has it.
@@ -90,6 +91,7 @@ impl Exchange<'_> {
         };
         write_headers(&bill, cost, &mut script.headers);
         truth.bill = Some(Box::new(bill));
+        truth.response_id = Some(request_id(self.received.arrival.seq));
     }
 
     fn deal<'b>(&'b self, ask: &'b Ask) -> Deal<'b> {
@@ -223,12 +225,16 @@ pub(super) fn write_event_after(
     fault: Option<FaultKind>,
     script: &mut Script,
 ) {
-    bill.is_cut = fault == Some(FaultKind::ErrorInStream);
-    let breaks_off = bill.is_cut || fault == Some(FaultKind::NoTerminator);
+    bill.is_cut = fault.is_some_and(|kind| !kind.keeps_text());
+    // What follows an event without its line ends would be a part of it.
+    let has_no_end = matches!(
+        fault,
+        Some(FaultKind::NoTerminator | FaultKind::UnterminatedEvent)
+    );
     let Some(amount) = bill.surfaces.get(&Surface::AfterTerminator) else {
         return;
     };
-    if !bill.stream || breaks_off || script.ending != Ending::Clean {
+    if !bill.stream || bill.is_cut || has_no_end {
         return;
     }
     let event = match endpoint {

@@ -66,6 +66,12 @@ pub(super) fn request_id(seq: u64) -> String {
     format!("req_{seq:016x}")
 }
 
+/// Whether this is the id of a request, as in its `x-request-id`.
+pub(crate) fn is_request_id(id: &str) -> bool {
+    let digits = id.strip_prefix("req_");
+    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(is_lower_hex))
+}
+
 pub(super) fn standard_headers(request_id: &str) -> HeaderMap {
     let id = HeaderValue::from_str(request_id).expect("hexadecimal digits are a header value");
     let mut headers = HeaderMap::with_capacity(16);

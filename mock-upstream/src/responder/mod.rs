@@ -33,6 +33,8 @@ mod state;
 mod tests;
 
 pub use identity::identify;
+pub(crate) use identity::is_request_id;
+pub(crate) use openai::id_prefix;
 pub(crate) use refusal::refuse_as;
 pub(crate) use reply::quoted;
 pub use state::State;

@@ -206,16 +206,68 @@ fn planted_rows_are_in_the_journal_and_in_the_ledger() {
 }
 
 #[test]
-fn errors_that_are_billed_are_in_the_ledger() {
+fn ledgers_have_the_ids_that_clients_saw_in_every_dialect() {
     run(async {
-        for class in [None, Some(Class::ErrorBilled)] {
+        let text = r#"
+            timing.ttft_ms = { fixed = 1 }
+            timing.gap_ms = { fixed = 0 }
+            dialect = "mistral"
+            [profiles.openai]
+            dialect = "openai"
+            [profiles.vllm]
+            dialect = "vllm"
+            [profiles.openrouter]
+            dialect = "openrouter"
+        "#;
+        let mock = start(Config::from_toml(text, "mock.toml").expect("valid")).await;
+        let mut seen = Vec::new();
+        for (profile, path, prefix) in [
+            ("", CHAT_COMPLETIONS, ""),
+            ("openai", CHAT_COMPLETIONS, "chatcmpl-"),
+            ("vllm", CHAT_COMPLETIONS, "chatcmpl-"),
+            ("openrouter", CHAT_COMPLETIONS, "gen-"),
+            ("", MESSAGES, "msg_"),
+            ("openrouter", MESSAGES, "msg_"),
+        ] {
+            let header = match profile {
+                "" => String::new(),
+                name => format!("x-mock-profile: {name}\r\n"),
+            };
+            let body = prompt(1, false).to_string();
+            let asked = Exchange::open(mock.address(), "POST", path, &header, &body).await;
+            let id = asked.finish().await.json()["id"].clone();
+            let id = id.as_str().expect("an id").to_owned();
+            let digits = id.strip_prefix(prefix).expect("the dialect's prefix");
+            assert_eq!(digits.len(), 24, "{id}");
+            seen.push(id);
+        }
+        for (format, column) in [("litellm", "request_id"), ("openrouter", "generation_id")] {
+            let rows = ledger(&mock, format).await;
+            let ids: Vec<_> = rows.iter().map(|row| row[column].clone()).collect();
+            assert_eq!(ids, seen);
+        }
+        mock.shutdown().await;
+    });
+}
+
+#[test]
+fn errors_that_are_billed_are_in_the_ledger_and_looked_up() {
+    run(async {
+        for (kind, status, class) in [
+            (FaultKind::Status, 429, None),
+            (FaultKind::Status, 429, Some(Class::ErrorBilled)),
+            (FaultKind::ErrorIn200, 200, Some(Class::ErrorBilled)),
+            (FaultKind::Html200, 200, Some(Class::ErrorBilled)),
+        ] {
             let mut config = quick();
             config.behaviour.cost.surfaces = vec![Surface::Header];
-            config.behaviour.faults = vec![Fault::new(FaultKind::Status)];
+            config.behaviour.faults = vec![Fault::new(kind)];
             config.behaviour.cost.wrong = class.map(wrong).unwrap_or_default();
             let mock = start(config).await;
             let reply = post(mock.address(), MESSAGES, &prompt(1, true)).await;
-            assert_eq!(reply.status, 429);
+            assert_eq!(reply.status, status);
+            let id = &reply.headers["x-request-id"];
+            let found = get(mock.address(), &format!("/api/v1/generation?id={id}")).await;
             let entry = only_entry(&mock);
             assert_eq!((entry.charged.as_deref(), &entry.cost), (Some("0"), &None));
             let rows = ledger(&mock, "litellm").await;
@@ -225,6 +277,16 @@ fn errors_that_are_billed_are_in_the_ledger() {
             assert_eq!(amounts, expected);
             let header = reply.headers.get("x-mock-response-cost");
             assert_eq!(header.map(String::as_str), expected.first().copied());
+            assert_eq!(found.status, if class.is_some() { 200 } else { 404 });
+            assert_eq!(entry.recorded.contains_key("lookup"), class.is_some());
+            for row in rows {
+                assert!(found.text().contains("\"total_cost\":0.0000055,"));
+                assert_eq!(found.json()["data"]["id"], id.as_str());
+                assert_eq!(
+                    (&row["request_id"], row["status"].as_str()),
+                    (id, "failure")
+                );
+            }
             assert_eq!(entry.billing_faults, class.as_slice());
             mock.shutdown().await;
         }
@@ -289,6 +351,7 @@ fn answers_that_a_fault_cuts_are_charged_by_the_policy() {
             // Three of five tokens, half of them rounded up.
             (FaultKind::Cut, true, "0.00001"),
             (FaultKind::ErrorInStream, true, "0.00001"),
+            (FaultKind::ForeignError, true, "0.00001"),
             // All of them, but no end.
             (FaultKind::NoTerminator, true, "0.000013"),
             // A body that cannot be read.

@@ -10,14 +10,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mock_upstream::MockUpstream;
-use mock_upstream::config::{Fault, FaultKind};
+use mock_upstream::config::{Fault, FaultKind, Surface};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::get;
 use crate::faults::with_fault;
 use crate::observer::{End, observe};
-use crate::{CHAT_COMPLETIONS, MESSAGES, on_each_runtime, prompt};
+use crate::{CHAT_COMPLETIONS, MESSAGES, on_each_runtime, prompt, start};
 
 /// An upstream where a request with the marker `boom` meets a fault.
 ///
@@ -249,6 +249,46 @@ fn http_1_0_is_reset_and_cut_too() {
                 "{text}"
             );
             assert_eq!(get(mock.address(), "/health").await.status, 200);
+            mock.shutdown().await;
+        }
+    });
+}
+
+#[test]
+fn a_head_without_a_frame_has_its_cost_recorded() {
+    on_each_runtime(|| async {
+        for (kind, after_events, stream, cost) in [
+            (FaultKind::ResetAfterHeaders, None, true, Some("0")),
+            (FaultKind::ResetAfterHeaders, None, false, Some("0.000013")),
+            (FaultKind::Cut, Some(0), true, Some("0")),
+            (FaultKind::Reset, Some(0), true, Some("0")),
+            (FaultKind::ResetBeforeHeaders, None, true, None),
+        ] {
+            let mut config = with_fault(Fault {
+                after_events,
+                ..Fault::new(kind)
+            });
+            config.behaviour.cost.surfaces = vec![Surface::Header];
+            let mock = start(config).await;
+            let body = prompt(1, stream);
+            observe(mock.address(), CHAT_COMPLETIONS, "", &body, |_| false).await;
+            let socket = TcpStream::connect(mock.address()).await.expect("listens");
+            let (mut sender, connection) =
+                http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+                    .await
+                    .expect("HTTP/2");
+            let connection = tokio::spawn(connection);
+            ask(&mut sender, CHAT_COMPLETIONS, "", stream).await;
+            mock.idle().await;
+            let journal = mock.journal().expect("readable");
+            assert_eq!(journal.len(), 2);
+            for entry in journal {
+                let recorded = entry.recorded.get("header").map(String::as_str);
+                let status = if cost.is_some() { 200 } else { 0 };
+                let seen = (recorded, entry.status, entry.token_events);
+                assert_eq!(seen, (cost, status, 0), "{kind:?} {entry:?}");
+            }
+            connection.abort();
             mock.shutdown().await;
         }
     });

@@ -1,5 +1,8 @@
 //! The journal against what a client saw.
 
+use std::collections::BTreeMap;
+
+use mock_upstream::config::Surface;
 use mock_upstream::journal::Endpoint;
 use mock_upstream::{JournalEntry, MockUpstream};
 
@@ -130,22 +133,30 @@ fn a_client_that_hangs_up_is_journaled_as_not_completed() {
 #[test]
 fn a_client_that_hangs_up_before_the_first_frame_is_journaled_too() {
     run(async {
-        let mut config = endless();
-        config.behaviour.timing.ttft_ms = config.behaviour.timing.gap_ms;
-        let mock = start(config).await;
-        let body = prompt(3, false).to_string();
-        let exchange = Exchange::open(mock.address(), "POST", MESSAGES, "", &body).await;
-        while mock.stats().in_flight == 0 {
-            tokio::task::yield_now().await;
+        for (direct, stream) in [(true, false), (true, true), (false, false)] {
+            let mut config = endless();
+            config.direct = direct;
+            config.behaviour.timing.ttft_ms = config.behaviour.timing.gap_ms;
+            config.behaviour.cost.surfaces = vec![Surface::Header];
+            let mock = start(config).await;
+            let body = prompt(3, stream).to_string();
+            let exchange = Exchange::open(mock.address(), "POST", MESSAGES, "", &body).await;
+            while mock.stats().in_flight == 0 {
+                tokio::task::yield_now().await;
+            }
+            drop(exchange);
+            mock.idle().await;
+            // Hung up while wiremock decided, it has no script yet and so no entry; after that, it has one.
+            let journal = mock.journal().expect("readable");
+            assert!(journal.len() == 1 || !direct && journal.is_empty());
+            for entry in journal {
+                assert_eq!((entry.completed, entry.status), (false, 0));
+                assert_eq!((entry.frames_written, entry.first_write_ns), (0, None));
+                assert!(!entry.recorded.contains_key("header"));
+                assert_eq!(mock.stats().statuses, BTreeMap::from([(0, 1)]));
+            }
+            mock.shutdown().await;
         }
-        drop(exchange);
-        mock.idle().await;
-        // Hung up while wiremock decided, it has no script yet and so no entry; after that, it has one.
-        for entry in mock.journal().expect("readable") {
-            assert!(!entry.completed);
-            assert_eq!((entry.frames_written, entry.first_write_ns), (0, None));
-        }
-        mock.shutdown().await;
     });
 }
 

@@ -38,7 +38,7 @@ pub(super) fn record(row: &Row<'_>) -> [String; 24] {
     let entry = row.entry;
     // As Postgres writes a `timestamp(3)`, in UTC.
     let time = |unix_us| moment(unix_us, "%Y-%m-%d %H:%M:%S%.3f");
-    let status = if entry.status < 400 && entry.response_id.is_some() {
+    let status = if entry.status < 400 && entry.finish.is_some() {
         "success"
     } else {
         "failure"

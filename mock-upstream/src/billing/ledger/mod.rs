@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::config::{Class, Config};
 use crate::journal::{Endpoint, JournalEntry, Lines, Pieces, Usage};
+use crate::responder::{id_prefix, is_request_id};
 
 mod focus;
 mod litellm;
@@ -90,7 +91,7 @@ impl Ledger {
     fn write_rows(&mut self, piece: &[u8], writer: &mut csv::Writer<Vec<u8>>) -> io::Result<()> {
         for line in piece.split_inclusive(|byte| *byte == b'\n') {
             let entry: JournalEntry = serde_json::from_slice(line).map_err(io::Error::other)?;
-            for row in rows(&entry, self.now_unix_us) {
+            for row in rows(&entry, &self.config, self.now_unix_us) {
                 match self.format {
                     Format::LiteLlm => writer.write_record(litellm::record(&row))?,
                     Format::OpenRouter => writer.write_record(openrouter::record(&row))?,
@@ -165,7 +166,7 @@ pub(super) fn when(entry: &JournalEntry) -> Times {
 }
 
 /// The rows of an entry that are there at `now`: as many as its `ledger_rows`.
-fn rows(entry: &JournalEntry, now_unix_us: u64) -> Vec<Row<'_>> {
+fn rows<'a>(entry: &'a JournalEntry, config: &Config, now_unix_us: u64) -> Vec<Row<'a>> {
     let is_recorded = entry.recorded_unix_us.is_some_and(|at| at <= now_unix_us);
     if !is_recorded || entry.ledger_rows == 0 {
         return Vec::new();
@@ -175,9 +176,11 @@ fn rows(entry: &JournalEntry, now_unix_us: u64) -> Vec<Row<'_>> {
     if planted(Class::DayBoundary) {
         times = times.on_the_next_day();
     }
+    // What has rows, has an id.
+    let response_id = entry.response_id.as_deref().unwrap_or_default();
     let row = Row {
         entry,
-        id: client_id(entry, entry.response_id.as_deref()),
+        id: client_id(entry, response_id, config),
         amount: entry.recorded.get("ledger").map_or("", String::as_str),
         usage: entry.billed_usage.unwrap_or(entry.usage),
         times,
@@ -187,9 +190,8 @@ fn rows(entry: &JournalEntry, now_unix_us: u64) -> Vec<Row<'_>> {
         rows.push(row.clone());
     }
     if planted(Class::LedgerOrphan) {
-        let orphan = entry.response_id.as_deref().map(complement);
         rows.push(Row {
-            id: client_id(entry, orphan.as_deref()),
+            id: client_id(entry, &complement(response_id), config),
             ..row
         });
     }
@@ -210,13 +212,14 @@ impl Times {
 
 const DAY_US: u64 = 86_400_000_000;
 
-/// An answer's id with its prefix; an error has none, so its request's id stands for it.
-fn client_id(entry: &JournalEntry, response_id: Option<&str>) -> String {
-    match (response_id, entry.endpoint) {
-        (Some(id), Endpoint::OpenAi) => format!("chatcmpl-{id}"),
-        (Some(id), Endpoint::Anthropic) => format!("msg_{id}"),
-        (None, _) => format!("req_{:016x}", entry.seq),
-    }
+/// An answer's id with the prefix that its client saw. A billed error stands under its request's id, which has one.
+fn client_id(entry: &JournalEntry, response_id: &str, config: &Config) -> String {
+    let prefix = match entry.endpoint {
+        _ if is_request_id(response_id) => "",
+        Endpoint::OpenAi => id_prefix(config.behaviour_of(entry.profile.as_deref()).dialect),
+        Endpoint::Anthropic => "msg_",
+    };
+    [prefix, response_id].concat()
 }
 
 /// An id that no request has: ids end in the place of the request, and no run gets to the complement of one.

@@ -287,14 +287,9 @@ fn hits_errors_and_unpriced_models_have_rows_that_say_so() {
     };
     let hit = read(&json!({"billing_faults": ["CACHE_HIT_BILLED"]}));
     check(&hit, &[("cache_hit", "True")]);
-    let error = read(&json!({"status": 500, "response_id": null, "finish": null}));
-    check(
-        &error,
-        &[
-            ("status", "failure"),
-            ("request_id", "req_0000000000000007"),
-        ],
-    );
+    let id = "req_0000000000000007";
+    let error = read(&json!({"status": 200, "response_id": id, "finish": null}));
+    check(&error, &[("status", "failure"), ("request_id", id)]);
     let unpriced = read(&json!({"recorded": {}}));
     check(&unpriced, &[("spend", "")]);
 }
@@ -338,6 +333,9 @@ fn ids_are_known_with_any_prefix() {
         ("msg_0123456789abcdef00000007", Some(ID)),
         ("gen-0123456789abcdef00000007", Some(ID)),
         (ID, Some(ID)),
+        ("req_0000000000000007", Some("req_0000000000000007")),
+        ("req_000000000000007", None),
+        ("req_000000000000000G", None),
         ("123456789abcdef00000007", None),
         ("chatcmpl-0123456789ABCDEF00000007", None),
         ("ééééééééééééééééé", None),

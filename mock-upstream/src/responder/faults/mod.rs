@@ -215,32 +215,34 @@ fn break_stream(
 ) -> Option<Ending> {
     let is_event = |piece: &Piece| piece.content.token_events > 0;
     let events = pieces.iter().filter(|piece| is_event(piece)).count();
-    let before = fault.after_events.unwrap_or(events.div_ceil(2) as u64);
-    // The piece after that many token events, and the next token event from there.
+    let before = fault.events_before(events);
+    // The piece after that many token events, if there are as many, and the next token event from there.
     let mut seen = 0;
     let at = pieces.iter().position(|piece| {
         let reached = seen == before;
         seen += u64::from(piece.content.token_events);
         reached
     });
-    let at = at.unwrap_or(pieces.len());
-    let event = pieces[at..].iter().position(is_event);
-    let event = event.map(|index| at + index);
+    let at = (before <= events as u64).then(|| at.unwrap_or(pieces.len()));
+    let event = at.and_then(|at| {
+        let index = pieces[at..].iter().position(is_event)?;
+        Some(at + index)
+    });
     match fault.kind {
         FaultKind::NoTerminator => {
             pieces.retain(|piece| piece.bytes != terminator(material.endpoint));
         }
         FaultKind::ErrorInStream => {
-            pieces.truncate(at);
-            insert(pieces, at, material.error.as_bytes());
+            pieces.truncate(at?);
+            insert(pieces, pieces.len(), material.error.as_bytes());
         }
         FaultKind::ForeignError => {
-            pieces.truncate(at);
-            insert(pieces, at, material.foreign_error.as_bytes());
+            pieces.truncate(at?);
+            insert(pieces, pieces.len(), material.foreign_error.as_bytes());
         }
-        FaultKind::Garbage => insert(pieces, at, GARBAGE_EVENT),
-        FaultKind::ForeignEvent => insert(pieces, at, nothing(other(material.endpoint))),
-        FaultKind::Cut | FaultKind::Stall | FaultKind::Reset => pieces.truncate(at),
+        FaultKind::Garbage => insert(pieces, at?, GARBAGE_EVENT),
+        FaultKind::ForeignEvent => insert(pieces, at?, nothing(other(material.endpoint))),
+        FaultKind::Cut | FaultKind::Stall | FaultKind::Reset => pieces.truncate(at?),
         FaultKind::ResetAfterHeaders => pieces.clear(),
         FaultKind::DuplicateEvent => {
             let event = event?;

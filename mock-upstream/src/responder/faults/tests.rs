@@ -47,7 +47,6 @@ fn streams_break_halfway_or_after_so_many_events() {
         (K::Cut, Some(0), ""),
         (K::Cut, Some(1), "head;own.0;"),
         (K::Cut, Some(4), "head;own.0;own.1;own.2;own.3;"),
-        (K::Cut, Some(9), whole),
         (K::Stall, None, "head;own.0;own.1;"),
         (K::Reset, Some(3), "head;own.0;own.1;own.2;"),
         (K::ResetAfterHeaders, Some(3), ""),
@@ -123,6 +122,13 @@ fn what_cannot_be_broken_is_left_whole() {
         (K::DuplicateEvent, Some(4), "own"),
         (K::ForeignData, Some(4), "own"),
         (K::ForeignData, None, ""),
+        (K::Cut, Some(5), "own"),
+        (K::Reset, Some(5), "own"),
+        (K::Stall, Some(9), "own"),
+        (K::ErrorInStream, Some(5), "own"),
+        (K::ForeignError, Some(5), "own"),
+        (K::Garbage, Some(5), "own"),
+        (K::ForeignEvent, Some(u64::MAX), "own"),
     ] {
         let fault = Fault {
             after_events,

@@ -73,7 +73,7 @@ fn code_of(refusal: &Refusal) -> Option<&'static str> {
 }
 
 /// What precedes the answer's id.
-fn id_prefix(dialect: Dialect) -> &'static str {
+pub(crate) fn id_prefix(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::OpenAi | Dialect::Vllm => "chatcmpl-",
         Dialect::OpenRouter => "gen-",

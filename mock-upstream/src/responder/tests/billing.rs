@@ -503,6 +503,8 @@ fn what_follows_the_terminator_is_missing_from_streams_that_break_off() {
     for (kind, follows) in [
         (FaultKind::NoTerminator, false),
         (FaultKind::ErrorInStream, false),
+        (FaultKind::ForeignError, false),
+        (FaultKind::UnterminatedEvent, false),
         (FaultKind::Cut, false),
         (FaultKind::Stall, false),
         (FaultKind::DuplicateEvent, true),
