@@ -366,7 +366,7 @@ mod tests {
         for form in inner {
             let (value, section) = form.split_once(" # in [").expect("a section");
             let section = section.strip_suffix(']').expect("its end");
-            text += &format!("{section}.{value}\n");
+            text.extend([section, ".", value, "\n"]);
         }
         let config = Config::from_toml(&text, "forms").expect("valid");
         let all = printed(&config).expect("printed");

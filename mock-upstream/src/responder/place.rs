@@ -12,6 +12,9 @@ use super::refusal::Refusal;
 /// Unknown fields that a refusal names at most.
 const UNKNOWN_NAMED_MAX: usize = 16;
 
+/// Levels of a value that a refusal repeats: one that just could be read would be too deep some levels further down.
+const ECHO_LEVELS_MAX: usize = 64;
+
 /// Whose words are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Voice {
@@ -91,6 +94,8 @@ pub(super) enum Problem {
     MoreThan(usize),
     /// It is a number below this.
     Below(u64),
+    /// It is a number, whole or not, that is not from 0 to this.
+    NotUpTo(u64),
     /// It is a text of more characters than this.
     LongerThan(usize),
     /// It does not match this pattern.
@@ -190,6 +195,16 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Checks that a number, if there is one, is from 0 to `most`.
+    pub(super) fn up_to(&self, most: u32) -> Result<(), Refusal> {
+        match self.value.as_f64() {
+            Some(number) if !(0.0..=f64::from(most)).contains(&number) => {
+                Err(self.refuse(Problem::NotUpTo(most.into())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks the types of the fields that an API has and, if it is `strict`, that there are no others.
     pub(super) fn fields(&self, known: &[(&str, Kind)], strict: bool) -> Result<(), Refusal> {
         let Value::Object(members) = self.value else {
@@ -266,7 +281,12 @@ impl<'a> Place<'a> {
     }
 
     fn detail(&self, kind: &str, sentence: &str) -> Value {
-        json!({"type": kind, "loc": self.location(), "msg": sentence, "input": self.value})
+        let input = if is_deep(self.value, ECHO_LEVELS_MAX) {
+            &Value::Null
+        } else {
+            self.value
+        };
+        json!({"type": kind, "loc": self.location(), "msg": sentence, "input": input})
     }
 
     fn refuse_as_openai(&self, problem: Problem) -> Refusal {
@@ -306,6 +326,18 @@ impl<'a> Place<'a> {
                     self.value
                 ),
             ),
+            Problem::NotUpTo(most) => {
+                let (code, word, sign, bound) = if self.value.as_f64() < Some(0.0) {
+                    ("decimal_below_min_value", "below minimum", ">=", 0)
+                } else {
+                    ("decimal_above_max_value", "above maximum", "<=", most)
+                };
+                let value = self.value;
+                let message = format!(
+                    "Invalid '{path}': decimal {word} value. Expected a value {sign} {bound}, but got {value} instead."
+                );
+                (code, message)
+            }
             Problem::LongerThan(most) => (
                 "string_above_max_length",
                 format!(
@@ -356,6 +388,7 @@ impl<'a> Place<'a> {
                 "greater_than_equal",
                 format!("Input should be greater than or equal to {least}"),
             ),
+            Problem::NotUpTo(most) => ("range", format!("range: 0..{most}")),
             Problem::LongerThan(most) => (
                 "string_too_long",
                 format!("String should have at most {most} characters"),
@@ -412,6 +445,18 @@ impl Voice {
                 ))
             }
         }
+    }
+}
+
+/// Whether a value has more than so many levels.
+fn is_deep(value: &Value, levels: usize) -> bool {
+    let Some(inner) = levels.checked_sub(1) else {
+        return true;
+    };
+    match value {
+        Value::Array(list) => list.iter().any(|value| is_deep(value, inner)),
+        Value::Object(members) => members.values().any(|value| is_deep(value, inner)),
+        _ => false,
     }
 }
 

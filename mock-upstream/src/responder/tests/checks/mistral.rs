@@ -99,3 +99,18 @@ fn mistral_lists_what_it_cannot_process() {
         200
     );
 }
+
+#[test]
+fn a_value_that_is_nearly_too_deep_to_be_read_is_not_repeated() {
+    for (depth, repeated) in [(1, true), (60, true), (120, false)] {
+        let deep = (0..depth).fold(json!(1), |value, _| json!([value]));
+        let body = prompt(&json!({"tool_choice": deep})).to_string();
+        let (status, error) = refused(CHAT_COMPLETIONS, &body, &mistral());
+        let detail = &error["message"]["detail"][0];
+        assert_eq!(
+            (status, &detail["loc"]),
+            (422, &json!(["body", "tool_choice"]))
+        );
+        assert_eq!(detail["input"].is_array(), repeated, "{depth}");
+    }
+}
