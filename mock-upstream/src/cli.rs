@@ -60,7 +60,7 @@ pub struct Args {
     /// Read the file, say whether it is right and which profiles it has, and exit
     #[arg(long, requires = "config")]
     pub check: bool,
-    /// Print the configuration with all keys and exit; without a file, the defaults
+    /// Print the configuration and exit, with keys that have no value as comments; without a file, the defaults
     #[arg(long, conflicts_with = "check")]
     pub print_config: bool,
     /// Allow an address that other machines can reach
@@ -128,7 +128,7 @@ fn run(args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     if args.print_config {
-        print(&toml::to_string(&config)?);
+        print(&printed(&config)?);
         return Ok(());
     }
     let limit = raise_descriptor_limit();
@@ -201,11 +201,57 @@ fn read(path: &Path) -> Result<Config, Failure> {
     Ok(Config::from_toml(&text, &origin)?)
 }
 
+/// The keys that have no default, each with its section and its form.
+const WITHOUT_DEFAULT: [(&str, &str, &str); 8] = [
+    ("", "api_key", "\"secret\""),
+    ("", "models", "[\"a\", \"b\"]"),
+    ("", "strict", "true"),
+    ("delivery", "comment", "\"keep-alive\""),
+    ("delivery", "ping_after_ms", "500.0"),
+    (
+        "delivery",
+        "silence",
+        "{ ms = 500.0, before_event = 3, share = 1.0 }",
+    ),
+    (
+        "delivery",
+        "split",
+        "{ bytes_max = 7, random = true, gap_ms = 0.5 }",
+    ),
+    (
+        "cost",
+        "rounding",
+        "{ scale = 4, mode = \"half_up\", stage = \"request\" }",
+    ),
+];
+
+/// What `--print-config` says: a file that is read as the same configuration.
+fn printed(config: &Config) -> Result<String, toml::ser::Error> {
+    let values = toml::Table::try_from(config)?;
+    let mut printed = String::new();
+    for (section, key, form) in WITHOUT_DEFAULT {
+        let table = match section {
+            "" => Some(&values),
+            section => values.get(section).and_then(toml::Value::as_table),
+        };
+        if table.is_none_or(|table| !table.contains_key(key)) {
+            let place = match section {
+                "" => String::new(),
+                section => format!(" # in [{section}]"),
+            };
+            // Writing to a string does not fail.
+            let _ = writeln!(printed, "# {key} = {form}{place}");
+        }
+    }
+    printed.push_str(&toml::to_string(config)?);
+    Ok(printed)
+}
+
 /// What `--check` says of a configuration that is right.
 fn report(origin: &str, config: &Config) -> String {
     let mut report = format!("{origin}: ok\n");
     for (name, profile) in &config.profiles {
-        // Writing to a string does not fail.
+        // Likewise.
         let _ = write!(report, "profile {name}: for `{PROFILE_HEADER}: {name}`");
         for model in &profile.models {
             let _ = write!(report, ", model {model}");
@@ -303,6 +349,37 @@ impl Signals {
     async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_without_a_value_are_printed_as_comments_that_can_be_used() {
+        let defaults = printed(&Config::default()).expect("printed");
+        let forms = defaults.lines().map_while(|line| line.strip_prefix("# "));
+        let (top, inner): (Vec<_>, Vec<_>) = forms.partition(|form| !form.contains(" # in ["));
+        let mut text = top.join("\n") + "\n";
+        for form in inner {
+            let (value, section) = form.split_once(" # in [").expect("a section");
+            let section = section.strip_suffix(']').expect("its end");
+            text.extend([section, ".", value, "\n"]);
+        }
+        let config = Config::from_toml(&text, "forms").expect("valid");
+        let all = printed(&config).expect("printed");
+        assert!(!all.contains('#'), "nothing is without a value: {all}");
+        // And no other key of the README is missing.
+        let readme = include_str!("../README.md");
+        let (_, rest) = readme.split_once("```toml\n").expect("an example");
+        let (example, _) = rest.split_once("[cost.rates.").expect("lists and rates");
+        for line in example.lines().filter(|line| !line.starts_with('[')) {
+            let line = line.trim_start_matches("# ");
+            if let Some((key, _)) = line.split_once(" = ") {
+                assert!(defaults.contains(key), "{key}");
+            }
         }
     }
 }

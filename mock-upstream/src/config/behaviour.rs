@@ -369,6 +369,13 @@ impl Output {
         at_least_one("output.tokens", self.tokens)?;
         at_least_one("output.max_tokens", self.max_tokens)?;
         at_most("output.max_tokens", self.max_tokens, OUTPUT_TOKENS_MAX)?;
+        if self.tokens > self.max_tokens {
+            let message = format!(
+                "{} is above `output.max_tokens`, which is {}",
+                self.tokens, self.max_tokens
+            );
+            return Err(Problem::new("output.tokens", message));
+        }
         at_least_one("output.tokens_per_event", self.tokens_per_event)?;
         share("output.reasoning_share", self.reasoning_share)
     }

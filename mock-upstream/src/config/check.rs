@@ -1,5 +1,7 @@
 //! What a value may be, beyond its type.
 
+use http::HeaderName;
+
 /// A value that cannot be.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -50,6 +52,37 @@ pub(super) fn at_least_one(key: impl Into<String>, value: u64) -> Result<(), Pro
 pub(super) fn at_most(key: impl Into<String>, value: u64, limit: u64) -> Result<(), Problem> {
     if value > limit {
         let message = format!("{value} is too many, at most {limit}");
+        return Err(Problem::new(key, message));
+    }
+    Ok(())
+}
+
+/// Headers that the server or the upstream writes itself: another value would break the framing of a message, or would
+/// not be seen by anyone.
+const RESERVED_HEADERS: [&str; 14] = [
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "keep-alive",
+    "proxy-connection",
+    "request-id",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-mock-cache",
+    "x-request-id",
+];
+
+/// Checks the name of a header that an answer gets.
+pub(super) fn header_name(key: impl Into<String>, name: &str) -> Result<(), Problem> {
+    let Ok(parsed) = HeaderName::try_from(name) else {
+        return Err(Problem::new(key, format!("`{name}` is no header name")));
+    };
+    if RESERVED_HEADERS.contains(&parsed.as_str()) {
+        let message = format!("`{name}` is a header that the upstream writes itself");
         return Err(Problem::new(key, message));
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Problem, at_least_one, milliseconds};
+use super::check::{Problem, at_least_one, header_name, milliseconds};
 use super::mistake::Wrong;
 
 /// What the upstream charges, and where it says so.
@@ -299,9 +299,16 @@ impl Cost {
             let message = "`usage` and `usage_object` are both `usage.cost`, expected one of them";
             return Err(Problem::new("cost.surfaces", message));
         }
-        if http::HeaderName::try_from(&self.header).is_err() {
-            return Err(Problem::new("cost.header", "is no header name"));
+        let repeated = |(index, surface): (usize, &Surface)| {
+            self.surfaces[..index]
+                .contains(surface)
+                .then(|| surface.name())
+        };
+        if let Some(name) = self.surfaces.iter().enumerate().find_map(repeated) {
+            let message = format!("`{name}` is there twice");
+            return Err(Problem::new("cost.surfaces", message));
         }
+        header_name("cost.header", &self.header)?;
         if let Some(rounding) = self.rounding
             && rounding.scale > Decimal::MAX_SCALE
         {

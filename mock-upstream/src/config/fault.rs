@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use super::behaviour::whole;
-use super::check::{Problem, milliseconds, share};
+use super::check::{Problem, header_name, milliseconds, share};
 use crate::journal::Endpoint;
 
 /// The request header whose words fire what has the same word as its `marker`.
@@ -105,14 +105,57 @@ impl Fault {
             ));
         }
         for (name, value) in &self.headers {
-            let valid = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
-            if !valid {
-                let message = format!("`{name}: {value}` is no header");
-                return Err(Problem::new(format!("{key}.headers"), message));
+            let key = format!("{key}.headers.{name}");
+            header_name(&key, name)?;
+            if HeaderValue::try_from(value).is_err() {
+                return Err(Problem::new(key, format!("{value:?} is no header's value")));
             }
         }
-        milliseconds(format!("{key}.for_ms"), self.for_ms)
+        milliseconds(format!("{key}.for_ms"), self.for_ms)?;
+        self.check_use(key)
     }
+
+    /// Refuses keys that say something to another kind of fault. A default says nothing, since it is written out where a
+    /// configuration is printed.
+    fn check_use(&self, key: &str) -> Result<(), Problem> {
+        let plain = Self::new(self.kind);
+        let is_status = self.kind == FaultKind::Status;
+        let idle = [
+            (
+                "status",
+                !is_status && self.status != plain.status,
+                "`status`",
+            ),
+            (
+                "headers",
+                !is_status && !self.headers.is_empty(),
+                "`status`",
+            ),
+            (
+                "for_ms",
+                self.kind != FaultKind::Refuse && !is_same(self.for_ms, plain.for_ms),
+                "`refuse`",
+            ),
+            (
+                "after_events",
+                !self.kind.is_in_the_middle() && self.after_events.is_some(),
+                "faults in the middle of a stream",
+            ),
+        ];
+        let Some((name, _, user)) = idle.into_iter().find(|(_, is_idle, _)| *is_idle) else {
+            return Ok(());
+        };
+        let message = format!(
+            "does nothing for the kind `{}`, only for {user}",
+            self.kind.name()
+        );
+        Err(Problem::new(format!("{key}.{name}"), message))
+    }
+}
+
+/// Whether two numbers of a file are the same one.
+fn is_same(one: f64, other: f64) -> bool {
+    one.to_bits() == other.to_bits()
 }
 
 fn too_many_requests() -> u16 {
@@ -266,6 +309,23 @@ impl FaultKind {
             | Self::ForeignError
             | Self::Stall => false,
         }
+    }
+
+    /// Whether it happens after some token events, see [`Fault::after_events`].
+    pub fn is_in_the_middle(self) -> bool {
+        matches!(
+            self,
+            Self::Reset
+                | Self::Cut
+                | Self::ErrorInStream
+                | Self::Stall
+                | Self::Garbage
+                | Self::DuplicateEvent
+                | Self::LostEvent
+                | Self::ForeignData
+                | Self::ForeignError
+                | Self::ForeignEvent
+        )
     }
 
     /// Whether it only happens to streams; whole bodies are left alone.

@@ -35,8 +35,9 @@ use check::Problem;
 
 /// Everything that decides how the upstream answers.
 ///
-/// Equal configurations with equal seeds give equal scripts, where nothing is asked for that depends on the requests
-/// before: slots, a prompt cache, `every` and `attempts` of faults.
+/// Equal configurations with equal seeds answer a request with the same nonce alike, where nothing is asked for that
+/// depends on the requests before: slots, a prompt cache, `every` and `attempts` of faults. The answer's ids end in its
+/// `seq`, and its `created` is the wall clock. A request without a nonce has its `seq` in place of one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[must_use]
 pub struct Config {
@@ -193,7 +194,7 @@ impl Config {
                 origin: origin.to_owned(),
                 line: span.as_ref().map(|span| line_of(text, span.start)),
                 key: span.and_then(|span| key_at(document, span.start)),
-                message: error.message().to_owned(),
+                message: in_words(error.message()),
             }
         })?;
         config.check().map_err(|problem| ConfigError {
@@ -244,8 +245,17 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), Problem> {
+        if self.api_key.as_ref().is_some_and(String::is_empty) {
+            return Err(Problem::new("api_key", "must not be empty"));
+        }
         self.behaviour.check()?;
         for (name, profile) in &self.profiles {
+            let is_odd =
+                |pattern: &&String| pattern.strip_suffix('*').unwrap_or(pattern).contains('*');
+            if let Some(pattern) = profile.models.iter().find(is_odd) {
+                let message = format!("`{pattern}`: a `*` stands only at the end");
+                return Err(Problem::new(format!("profiles.{name}.models"), message));
+            }
             let checked = profile.behaviour.check();
             checked.map_err(|problem| problem.within(&format!("profiles.{name}")))?;
         }
@@ -336,28 +346,54 @@ fn line_of(text: &str, offset: usize) -> usize {
     1 + text[..offset.min(text.len())].matches('\n').count()
 }
 
-/// The dotted key whose name or value stands at `offset`. Of an element of a list, the list's.
+/// The words that serde has for types, and a user's.
+const TYPE_WORDS: [(&str, &str); 9] = [
+    ("f64", "a number"),
+    ("u64", "a whole number from 0 on"),
+    ("u32", "a whole number from 0 to 4294967295"),
+    ("u16", "a whole number from 0 to 65535"),
+    ("a map", "a table"),
+    ("struct Fault", "a table"),
+    ("struct Wrong", "a table"),
+    ("struct Rate", "a table"),
+    ("a sequence", "a list"),
+];
+
+/// The message with a user's word for the type that was expected.
+fn in_words(message: &str) -> String {
+    let word = |(serde, user): &(&str, &str)| {
+        let begin = message.strip_suffix(serde)?;
+        begin
+            .ends_with(", expected ")
+            .then(|| [begin, user].concat())
+    };
+    let found = TYPE_WORDS.iter().find_map(word);
+    found.unwrap_or_else(|| message.to_owned())
+}
+
+/// The dotted key whose name or value stands at `offset`. An element of a list is named by its index.
 fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
     for (name, value) in table {
         if name.span().contains(&offset) {
             return Some(name.get_ref().to_string());
         }
-        let inner: &[&DeTable<'_>] = &match value.get_ref() {
-            DeValue::Table(inner) => vec![inner],
-            DeValue::Array(list) => list
-                .iter()
-                .filter_map(|element| element.get_ref().as_table())
-                .collect(),
-            _ => Vec::new(),
-        };
-        if let Some(rest) = inner.iter().find_map(|inner| key_at(inner, offset)) {
-            return Some(format!("{}.{rest}", name.get_ref()));
-        }
-        if value.span().contains(&offset) {
-            return Some(name.get_ref().to_string());
+        if let Some(rest) = key_within(value, offset) {
+            return Some([name.get_ref(), rest.as_str()].concat());
         }
     }
     None
+}
+
+/// What follows the key of a value at `offset`, with its dot.
+fn key_within(value: &Spanned<DeValue<'_>>, offset: usize) -> Option<String> {
+    let deeper = match value.get_ref() {
+        DeValue::Table(inner) => key_at(inner, offset).map(|rest| format!(".{rest}")),
+        DeValue::Array(list) => list.iter().enumerate().find_map(|(index, element)| {
+            key_within(element, offset).map(|rest| format!(".{index}{rest}"))
+        }),
+        _ => None,
+    };
+    deeper.or_else(|| value.span().contains(&offset).then(String::new))
 }
 
 /// Where the deepest part of the dotted `key` that is present in the document stands.

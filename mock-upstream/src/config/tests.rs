@@ -70,52 +70,54 @@ fn the_readme_shows_all_keys_and_what_has_no_default_is_valid_too() {
 #[test]
 fn every_key_survives_a_round_trip() {
     let text = r#"
-            seed = 7
-            dialect = "mistral"
-            strict = false
-            direct = true
-            rotate_after = 3
-            api_key = "secret"
-            models = ["a", "b"]
-            [timing]
-            ttft_ms = { uniform = { min = 1, max = 2.5 } }
-            gap_ms = { gamma = { mean = 8.0, shape = 2.0 } }
-            [output]
-            tokens = 5
-            max_tokens = 10
-            tokens_per_event = 2
-            reasoning_share = 0.5
-            usage_in_stream = "always"
-            [tools]
-            calls = 3
-            arguments = "truncated"
-            [delivery]
-            line_ending = "crlf"
-            silence = { ms = 5, before_event = 2 }
-            split = { bytes_max = 7, random = true }
-            [cost]
-            surfaces = ["usage", "header"]
-            per_tokens = 1000
-            rounding = { scale = 4, mode = "half_even" }
-            [cost.rates."a"]
-            input = "0.0000001"
-            output = "2"
-            cache_read = "0"
-            served_as = "b"
-            service_tiers = { flex = "0.5" }
-            context_tier = { above = 200000, input = "0.0000002", output = "3" }
-            [[cost.wrong]]
-            class = "UNIT_1K_1M"
-            when = { every = 3 }
-            [[faults]]
-            kind = "html_200"
-            when = { share = 0.25, marker = "boom" }
-            status = 503
-            headers = { retry-after = "2" }
-            [profiles.slow]
-            models = ["slow-*"]
-            timing.slots = 2
-        "#;
+        seed = 7
+        dialect = "mistral"
+        strict = false
+        direct = true
+        rotate_after = 3
+        api_key = "secret"
+        models = ["a", "b"]
+        [timing]
+        ttft_ms = { uniform = { min = 1, max = 2.5 } }
+        gap_ms = { gamma = { mean = 8.0, shape = 2.0 } }
+        [output]
+        tokens = 5
+        max_tokens = 10
+        tokens_per_event = 2
+        reasoning_share = 0.5
+        usage_in_stream = "always"
+        [tools]
+        calls = 3
+        arguments = "truncated"
+        [delivery]
+        line_ending = "crlf"
+        silence = { ms = 5, before_event = 2 }
+        split = { bytes_max = 7, random = true }
+        [cost]
+        surfaces = ["usage", "header"]
+        per_tokens = 1000
+        rounding = { scale = 4, mode = "half_even" }
+        [cost.rates."a"]
+        input = "0.0000001"
+        output = "2"
+        cache_read = "0"
+        served_as = "b"
+        service_tiers = { flex = "0.5" }
+        context_tier = { above = 200000, input = "0.0000002", output = "3" }
+        [[cost.wrong]]
+        class = "UNIT_1K_1M"
+        when = { every = 3 }
+        [[faults]]
+        kind = "html_200"
+        when = { share = 0.25, marker = "boom" }
+        [[faults]]
+        kind = "status"
+        status = 503
+        headers = { retry-after = "2" }
+        [profiles.slow]
+        models = ["slow-*"]
+        timing.slots = 2
+    "#;
     let config = Config::from_toml(text, "mock.toml").expect("valid");
     let again = toml::to_string(&config).expect("serialisable");
     assert_eq!(
@@ -132,20 +134,20 @@ fn every_key_survives_a_round_trip() {
 #[test]
 fn profiles_are_laid_over_the_file_section_by_section() {
     let text = r#"
-            dialect = "mistral"
-            [timing]
-            ttft_ms = { fixed = 5 }
-            gap_ms = { fixed = 6 }
-            [cost]
-            per_tokens = 1000
-            [[faults]]
-            kind = "cut"
-            [profiles.late]
-            models = ["exact", "begin-*"]
-            timing.ttft_ms = { gamma = { mean = 8.0, shape = 2.0 } }
-            cost.rates.a = { input = "1", output = "2" }
-            faults = []
-        "#;
+        dialect = "mistral"
+        [timing]
+        ttft_ms = { fixed = 5 }
+        gap_ms = { fixed = 6 }
+        [cost]
+        per_tokens = 1000
+        [[faults]]
+        kind = "cut"
+        [profiles.late]
+        models = ["exact", "begin-*"]
+        timing.ttft_ms = { gamma = { mean = 8.0, shape = 2.0 } }
+        cost.rates.a = { input = "1", output = "2" }
+        faults = []
+    "#;
     let config = Config::from_toml(text, "mock.toml").expect("valid");
     let (name, late) = config.profile_for("begin-7").expect("a profile");
     assert_eq!(name, "late");
@@ -166,10 +168,10 @@ fn profiles_are_laid_over_the_file_section_by_section() {
 
 #[test]
 fn numbers_of_profiles_are_as_large_as_those_of_the_file() {
-    let text = "[profiles.a.output]\ntokens = 18446744073709551615\n";
+    let text = "[profiles.a.delivery]\ncomment_every = 18446744073709551615\n";
     let config = Config::from_toml(text, "mock.toml").expect("valid");
     let profile = &config.profiles["a"].behaviour;
-    assert_eq!(profile.output.tokens, u64::MAX);
+    assert_eq!(profile.delivery.comment_every, u64::MAX);
 }
 
 #[test]
@@ -189,8 +191,111 @@ fn mistakes_in_profiles_and_lists_are_named_with_their_line() {
     );
     rejects(
         "[profiles]\na = 1\n",
-        "mock.toml:2: `profiles.a`: invalid type: integer `1`, expected a map",
+        "mock.toml:2: `profiles.a`: invalid type: integer `1`, expected a table",
     );
+}
+
+#[test]
+fn keys_that_would_do_nothing_are_mistakes() {
+    for (text, expected) in [
+        (
+            "[output]\ntokens = 5\nmax_tokens = 4\n",
+            "2: `output.tokens`: 5 is above `output.max_tokens`, which is 4",
+        ),
+        (
+            "[cost]\nsurfaces = [\"usage\", \"header\", \"usage\"]\n",
+            "2: `cost.surfaces`: `usage` is there twice",
+        ),
+        ("api_key = \"\"\n", "1: `api_key`: must not be empty"),
+        (
+            "[profiles.a]\nmodels = [\"b-*\", \"m*-7b\"]\n",
+            "2: `profiles.a.models`: `m*-7b`: a `*` stands only at the end",
+        ),
+        (
+            "[[faults]]\nkind = \"no_terminator\"\nafter_events = 3\n",
+            "3: `faults.0.after_events`: does nothing for the kind `no_terminator`, only for faults in the middle \
+             of a stream",
+        ),
+        (
+            "[[faults]]\nkind = \"cut\"\nfor_ms = 5\n",
+            "3: `faults.0.for_ms`: does nothing for the kind `cut`, only for `refuse`",
+        ),
+        (
+            "[[faults]]\nkind = \"html_200\"\nstatus = 503\n",
+            "3: `faults.0.status`: does nothing for the kind `html_200`, only for `status`",
+        ),
+        (
+            "[[faults]]\nkind = \"stall\"\nheaders = { retry-after = \"1\" }\n",
+            "3: `faults.0.headers`: does nothing for the kind `stall`, only for `status`",
+        ),
+    ] {
+        rejects(text, &format!("mock.toml:{expected}"));
+    }
+    // What is written out as a default, and what has its use.
+    for text in [
+        "profiles.a.models = [\"*\", \"b-*\"]\n",
+        "faults = [{ kind = \"cut\", status = 429, for_ms = 1000, headers = {}, after_events = 0 }]\n",
+        "faults = [{ kind = \"refuse\", for_ms = 1 }]\n",
+    ] {
+        assert!(Config::from_toml(text, "mock.toml").is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn headers_that_the_upstream_writes_are_not_the_configurations() {
+    for name in [
+        "Content-Length",
+        "transfer-encoding",
+        "connection",
+        "content-type",
+    ] {
+        let said = format!("`{name}` is a header that the upstream writes itself");
+        rejects(
+            &format!("[[faults]]\nkind = \"status\"\nheaders = {{ {name} = \"1\" }}\n"),
+            &format!("mock.toml:3: `faults.0.headers.{name}`: {said}"),
+        );
+        rejects(
+            &format!("[cost]\nheader = \"{name}\"\n"),
+            &format!("mock.toml:2: `cost.header`: {said}"),
+        );
+    }
+    rejects(
+        "[cost]\nheader = \"a b\"\n",
+        "mock.toml:2: `cost.header`: `a b` is no header name",
+    );
+    rejects(
+        "[[faults]]\nkind = \"status\"\nheaders = { a = \"\\n\" }\n",
+        "mock.toml:3: `faults.0.headers.a`: \"\\n\" is no header's value",
+    );
+}
+
+#[test]
+fn elements_of_lists_are_named_by_their_index_and_types_by_a_users_words() {
+    let faults = "[[faults]]\nkind = \"cut\"\n[[faults]]\nkind = \"stall\"\n";
+    for (text, expected) in [
+        (
+            format!("{faults}when.share = \"much\"\n"),
+            "5: `faults.1.when.share`: invalid type: string \"much\", expected a number",
+        ),
+        (
+            format!("{faults}status = -1\n"),
+            "5: `faults.1.status`: invalid value: integer `-1`, expected a whole number from 0 to 65535",
+        ),
+        (
+            "[output]\ntokens = 1.5\n".to_owned(),
+            "2: `output.tokens`: invalid type: floating point `1.5`, expected a whole number from 0 on",
+        ),
+        (
+            "models = 1\n".to_owned(),
+            "1: `models`: invalid type: integer `1`, expected a list",
+        ),
+        (
+            "models = [\"a\", 1]\n".to_owned(),
+            "1: `models.1`: invalid type: integer `1`, expected a string",
+        ),
+    ] {
+        rejects(&text, &format!("mock.toml:{expected}"));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use crate::tokens;
@@ -15,17 +16,25 @@ const DEPTH_MAX: usize = 8;
 /// would have them grow without end.
 const BYTES_MAX: usize = 64 * 1024;
 
+/// Schemas that may say something of one value: those that a `$ref` names, and branches.
+const PARTS_MAX: usize = 16;
+
+/// Longer references are not followed: one of a megabyte could be looked up for every value.
+const REFERENCE_BYTES_MAX: usize = 1024;
+
 /// Arguments without any member.
 pub(super) const NONE: &str = "{}";
 
 /// Canonical JSON of arguments: every required property, and the optional ones of a simple type.
 pub(super) fn for_schema(schema: &Value, marker: &str, call: usize) -> String {
     let mut writer = Writer {
+        root: schema,
         marker,
         call,
         bytes_left: BYTES_MAX,
     };
-    tokens::canonical(&writer.object(schema, 0))
+    let parts = Parts::of(schema, schema, 0);
+    tokens::canonical(&writer.object(&parts, 0))
 }
 
 /// Keeps at most so many bytes, and no part of a character.
@@ -44,14 +53,110 @@ pub(super) fn break_syntax(arguments: &mut String) {
     }
 }
 
+/// What a schema says of a value, together with what it refers to: a local `$ref`, `allOf`, and one branch of `anyOf` and
+/// `oneOf`.
+struct Parts<'s>(Vec<&'s Value>);
+
+impl<'s> Parts<'s> {
+    fn of(root: &'s Value, schema: &'s Value, depth: usize) -> Self {
+        let mut parts = Self(Vec::new());
+        parts.add(root, schema, depth);
+        parts
+    }
+
+    fn add(&mut self, root: &'s Value, schema: &'s Value, depth: usize) {
+        // A reference may lead to itself.
+        if self.0.len() == PARTS_MAX {
+            return;
+        }
+        self.0.push(schema);
+        if let Some(target) = referred(root, schema) {
+            self.add(root, target, depth);
+        }
+        for branch in branches(schema, "allOf") {
+            self.add(root, branch, depth);
+        }
+        for name in ["anyOf", "oneOf"] {
+            let first = branches(schema, name).next();
+            // A list that is linked by its elements has an end only where null is taken.
+            let null = || branches(schema, name).find(|branch| branch["type"] == "null");
+            let branch = if depth < DEPTH_MAX / 2 {
+                first
+            } else {
+                null().or(first)
+            };
+            if let Some(branch) = branch {
+                self.add(root, branch, depth);
+            }
+        }
+    }
+
+    /// The value of a keyword in the first part that has it.
+    fn get(&self, keyword: &str) -> Option<&'s Value> {
+        self.0.iter().find_map(|part| part.get(keyword))
+    }
+
+    fn number(&self, keyword: &str) -> Option<f64> {
+        self.get(keyword).and_then(Value::as_f64)
+    }
+
+    fn count(&self, keyword: &str) -> Option<usize> {
+        let count = self.get(keyword)?.as_u64()?;
+        Some(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// The type, or the first of several that is not null.
+    fn type_name(&self) -> Option<&'s str> {
+        match self.get("type") {
+            Some(Value::Array(types)) => types
+                .iter()
+                .take(PARTS_MAX)
+                .filter_map(Value::as_str)
+                .find(|name| *name != "null"),
+            Some(name) => name.as_str(),
+            None => self.get("properties").map(|_| "object"),
+        }
+    }
+
+    /// Whether an optional property is worth a value: one of a simple type, with no keyword that nobody looks at.
+    fn is_simple(&self) -> bool {
+        let is_plain = ["pattern", "format", "multipleOf", "not"]
+            .iter()
+            .all(|keyword| self.get(keyword).is_none());
+        let is_listed = self.get("enum").is_some() || self.get("const").is_some();
+        let is_scalar = matches!(
+            self.type_name(),
+            Some("string" | "number" | "integer" | "boolean")
+        );
+        is_listed || is_plain && is_scalar
+    }
+}
+
+/// What a `$ref` within the same schema leads to.
+fn referred<'s>(root: &'s Value, schema: &Value) -> Option<&'s Value> {
+    let reference = schema["$ref"].as_str()?;
+    let pointer = reference.strip_prefix('#')?;
+    if pointer.len() > REFERENCE_BYTES_MAX {
+        return None;
+    }
+    root.pointer(&percent_decode_str(pointer).decode_utf8_lossy())
+}
+
+fn branches<'s>(schema: &'s Value, keyword: &str) -> impl Iterator<Item = &'s Value> {
+    let list = schema[keyword].as_array().into_iter().flatten();
+    list.take(PARTS_MAX)
+}
+
 /// Makes values, as long as there is room for them.
 struct Writer<'a> {
+    /// What references lead into.
+    root: &'a Value,
     marker: &'a str,
     call: usize,
     bytes_left: usize,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     /// Whether so many bytes are left, which are then used up.
     fn has_room(&mut self, bytes: usize) -> bool {
         let left = self.bytes_left.checked_sub(bytes);
@@ -67,18 +172,29 @@ impl Writer<'_> {
         Value::Null
     }
 
-    fn object(&mut self, schema: &Value, depth: usize) -> Value {
-        let required: BTreeSet<&str> = schema["required"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+    fn object(&mut self, parts: &Parts<'a>, depth: usize) -> Value {
+        let mut required = BTreeSet::new();
         let mut members = Map::new();
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            let is_wanted = required.contains(name.as_str()) || is_simple(property);
-            if is_wanted && self.has_room(name.len()) {
-                members.insert(name.clone(), self.value(property, depth + 1));
+        for part in &parts.0 {
+            for name in part["required"].as_array().into_iter().flatten() {
+                // A look costs room, too: many small objects may refer to one with a long list.
+                if !self.has_room(1) {
+                    break;
+                }
+                required.extend(name.as_str());
+            }
+        }
+        for part in &parts.0 {
+            for (name, property) in part["properties"].as_object().into_iter().flatten() {
+                if !self.has_room(1) {
+                    break;
+                }
+                let property = Parts::of(self.root, property, depth + 1);
+                let is_wanted = required.contains(name.as_str()) || property.is_simple();
+                let is_new = !members.contains_key(name);
+                if is_wanted && is_new && self.has_room(name.len()) {
+                    members.insert(name.clone(), self.value(&property, depth + 1));
+                }
             }
         }
         // Required, but not described: anything goes.
@@ -90,54 +206,69 @@ impl Writer<'_> {
         Value::Object(members)
     }
 
-    fn value(&mut self, schema: &Value, depth: usize) -> Value {
-        if let Some(constant) = schema.get("const") {
+    fn value(&mut self, parts: &Parts<'a>, depth: usize) -> Value {
+        if let Some(constant) = parts.get("const") {
             return self.copy(constant);
         }
-        if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
+        let listed = parts.get("enum").and_then(Value::as_array);
+        if let Some(first) = listed.and_then(|values| values.first()) {
             return self.copy(first);
         }
-        if !self.has_room(self.marker.len()) {
+        if !self.has_room(self.marker.len().max(1)) {
             return Value::Null;
         }
-        match type_of(schema) {
-            Some("integer" | "number") => match &schema["minimum"] {
-                Value::Null => self.call.into(),
-                minimum => self.copy(minimum),
-            },
+        match parts.type_name() {
+            Some("integer") => self.number(parts, true),
+            Some("number") => self.number(parts, false),
             Some("boolean") => true.into(),
             Some("null") => Value::Null,
             Some("array") if depth < DEPTH_MAX => {
-                let least = schema["minItems"].as_u64().unwrap_or(0);
-                let count = least.min(DEPTH_MAX as u64);
-                let items = (0..count).map(|_| self.value(&schema["items"], depth + 1));
-                Value::Array(items.collect())
+                let least = parts.count("minItems").unwrap_or(0).min(DEPTH_MAX);
+                let items = parts.get("items").unwrap_or(&Value::Null);
+                let items = Parts::of(self.root, items, depth + 1);
+                let elements = (0..least).map(|_| self.value(&items, depth + 1));
+                Value::Array(elements.collect())
             }
             Some("array") => Value::Array(Vec::new()),
-            Some("object") if depth < DEPTH_MAX => self.object(schema, depth),
+            Some("object") if depth < DEPTH_MAX => self.object(parts, depth),
             Some("object") => Value::Object(Map::new()),
-            _ => self.marker.into(),
+            _ => self.text(parts),
         }
     }
-}
 
-fn is_simple(schema: &Value) -> bool {
-    schema.get("enum").is_some()
-        || schema.get("const").is_some()
-        || matches!(
-            type_of(schema),
-            Some("string" | "number" | "integer" | "boolean")
-        )
-}
+    /// The marker, as long as it has to be.
+    fn text(&mut self, parts: &Parts<'a>) -> Value {
+        let least = parts.count("minLength").unwrap_or(0);
+        let most = parts.count("maxLength").unwrap_or(usize::MAX);
+        let length = self.marker.len().max(least).min(most);
+        if !self.has_room(length) {
+            return Value::Null;
+        }
+        let text: String = self.marker.chars().cycle().take(length).collect();
+        text.into()
+    }
 
-/// The type, or the first of several that is not null.
-fn type_of(schema: &Value) -> Option<&str> {
-    match &schema["type"] {
-        Value::Array(types) => types
-            .iter()
-            .filter_map(Value::as_str)
-            .find(|name| *name != "null"),
-        name => name.as_str(),
+    /// The call's number, or one within the bounds.
+    fn number(&mut self, parts: &Parts<'a>, is_whole: bool) -> Value {
+        if let Some(minimum) = parts.get("minimum") {
+            return self.copy(minimum);
+        }
+        let above = parts.number("exclusiveMinimum");
+        let below = parts.number("exclusiveMaximum");
+        let most = parts.number("maximum");
+        let call = self.call as f64;
+        let number = match (above, most.or(below)) {
+            (Some(above), _) if is_whole => above.floor() + 1.0,
+            (Some(above), None) => above + 1.0,
+            (Some(above), Some(top)) => f64::midpoint(above, top),
+            (None, _) if below.is_some_and(|below| call >= below) => {
+                below.unwrap_or_default().ceil() - 1.0
+            }
+            (None, _) => most.map_or(call, |most| most.min(call)),
+        };
+        // JSON has 1 and 1.0 for the same whole number, and clients like the short one.
+        let whole = format!("{number}").parse::<i64>();
+        whole.map_or_else(|_| number.into(), Value::from)
     }
 }
 
@@ -182,6 +313,86 @@ mod tests {
             }),
             r#"{"place":{"name":"01234567.c1"},"tags":["01234567.c1"],"undescribed":"01234567.c1"}"#,
         );
+    }
+
+    /// What Pydantic makes of models, and what people write by hand.
+    #[test]
+    fn arguments_are_valid_for_schemas() {
+        let address = json!({"type": "object", "properties": {"street": {"type": "string"}, "zip": {"type": "integer"}},
+            "required": ["street", "zip"]});
+        let node = json!({"type": "object", "properties": {"name": {"type": "string"},
+            "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
+            "children": {"type": "array", "items": {"$ref": "#/$defs/Node"}}}, "required": ["name", "next", "children"]});
+        let defs = json!({"Address": address, "Node": node, "Unit": {"enum": ["C", "F"]}, "A/b": {"type": "boolean"}});
+        let cat = json!({"type": "object", "properties": {"kind": {"const": "cat"}, "lives": {"type": "integer"}},
+            "required": ["kind", "lives"], "additionalProperties": false});
+        let dog = json!({"type": "object", "properties": {"kind": {"const": "dog"}}, "required": ["kind"]});
+        for property in [
+            json!({"$ref": "#/$defs/Address"}),
+            json!({"$ref": "#/$defs/Address", "description": "beside it"}),
+            json!({"allOf": [{"$ref": "#/$defs/Address"}], "default": {}}),
+            json!({"allOf": [{"$ref": "#/$defs/Address"}, {"type": "object", "required": ["more"]}]}),
+            json!({"$ref": "#/$defs/Node"}),
+            json!({"$ref": "#/$defs/Unit"}),
+            json!({"$ref": "#/$defs/A~1b"}),
+            json!({"type": "array", "items": {"$ref": "#/$defs/Address"}, "minItems": 2}),
+            json!({"anyOf": [{"$ref": "#/$defs/Unit"}, {"type": "null"}]}),
+            json!({"oneOf": [cat, dog]}),
+            json!({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
+            json!({"type": "integer", "exclusiveMinimum": 0, "maximum": 3}),
+            json!({"type": "integer", "maximum": -5}),
+            json!({"type": "integer", "exclusiveMaximum": 1}),
+            json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+            json!({"type": "string", "maxLength": 3}),
+            json!({"type": "string", "minLength": 40}),
+            json!({"type": ["null", "string"]}),
+            json!({"properties": {"x": {"type": "string"}}, "required": ["x"]}),
+        ] {
+            for required in [json!(["it"]), json!([])] {
+                let schema = json!({"type": "object", "properties": {
+                    "it": property, "tagged": {"type": "string", "pattern": "^[0-9]+$"}},
+                    "required": required, "$defs": defs});
+                let validator = jsonschema::validator_for(&schema).expect("a schema");
+                for call in 0..3 {
+                    let arguments = for_schema(&schema, "01234567.c1", call);
+                    let value: Value = serde_json::from_str(&arguments).expect("JSON");
+                    let result = validator.validate(&value);
+                    assert!(result.is_ok(), "{arguments}: {result:?}, {property}");
+                    assert!(value.get("it").is_some() || required == json!([]));
+                }
+            }
+        }
+        // The schema of all arguments may be a reference, too.
+        let schema = json!({"$ref": "#/$defs/Address", "$defs": defs});
+        check(&schema, r#"{"street":"01234567.c1","zip":1}"#);
+    }
+
+    #[test]
+    fn references_that_lead_nowhere_or_to_themselves_have_an_end() {
+        let many = vec![json!({"$ref": "#/$defs/A"}); 1000];
+        for (schema, expected) in [
+            (json!({"$ref": "#"}), "{}"),
+            (json!({"$ref": "#/gone"}), "{}"),
+            (json!({"$ref": "https://example.org/a.json"}), "{}"),
+            (
+                json!({"$ref": "#/$defs/A", "$defs": {"A": {"allOf": many}}}),
+                "{}",
+            ),
+            (
+                json!({"properties": {"a": {"$ref": "#/properties/a"}}, "required": ["a"]}),
+                r#"{"a":"01234567.c1"}"#,
+            ),
+        ] {
+            check(&schema, expected);
+        }
+        let mut properties = Map::new();
+        for index in 0..20_000 {
+            properties.insert(format!("p{index}"), json!({"$ref": "#"}));
+        }
+        let names: Vec<_> = properties.keys().cloned().collect();
+        let schema = json!({"type": "object", "properties": properties, "required": names});
+        let arguments = for_schema(&schema, "", 0);
+        assert!(arguments.len() < 8 * BYTES_MAX, "{}", arguments.len());
     }
 
     #[test]

@@ -12,7 +12,11 @@ pub(super) struct Ask {
     pub(super) stream: bool,
     pub(super) include_usage: bool,
     pub(super) limit: Option<u64>,
+    /// The functions that may be called.
     pub(super) tools: Vec<Tool>,
+    /// The names of all other tools that are offered, which nobody calls: an answer to a request that forces one of them
+    /// is text.
+    pub(super) other_tools: Vec<String>,
     pub(super) choice: Choice,
     pub(super) parallel: bool,
     pub(super) input_tokens: u64,

@@ -39,6 +39,7 @@ pub(crate) use refusal::refuse_as;
 pub(crate) use reply::quoted;
 pub use state::State;
 
+use anthropic::Limit;
 use ask::{Ask, Choice};
 use delivery::deliver;
 use identity::{endpoint_of, standard_headers, truth_of};
@@ -99,7 +100,7 @@ const MODELS: &str = "/v1/models";
 
 /// Decides the whole answer to a request.
 pub fn respond(received: &Received<'_>, config: &Config, state: &State) -> Script {
-    let common = &config.behaviour;
+    let (_, asked) = asked_for(received.headers, config);
     let allowed = match received.path {
         CHAT_COMPLETIONS | MESSAGES | COUNT_TOKENS => Method::POST,
         MODELS => Method::GET,
@@ -108,7 +109,7 @@ pub fn respond(received: &Received<'_>, config: &Config, state: &State) -> Scrip
             let message =
                 format!("unknown path {path}, expected {CHAT_COMPLETIONS}, {MESSAGES} or {MODELS}");
             let refusal = Refusal::new(StatusCode::NOT_FOUND, message).coded("unknown_url");
-            return refuse(received, common, &refusal, None);
+            return refuse(received, asked, &refusal, None);
         }
     };
     if *received.method != allowed {
@@ -118,13 +119,13 @@ pub fn respond(received: &Received<'_>, config: &Config, state: &State) -> Scrip
         );
         let refusal =
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).coded("method_not_allowed");
-        let mut script = refuse(received, common, &refusal, None);
+        let mut script = refuse(received, asked, &refusal, None);
         let allow = HeaderValue::from_str(allowed.as_str()).expect("a method is a header value");
         script.headers.insert(header::ALLOW, allow);
         return script;
     }
     if let Err(refusal) = authorise(received.headers, config) {
-        return refuse(received, common, &refusal, identify(received));
+        return refuse_early(received, config, &refusal);
     }
     match received.path {
         MODELS => models::list(received, config),
@@ -162,7 +163,7 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     let body = match parse(received.body) {
         Ok(body) => body,
         Err(refusal) => {
-            return refuse(received, &config.behaviour, &refusal, identify(received));
+            return refuse_early(received, config, &refusal);
         }
     };
     let mut truth = truth_of(received, endpoint, &body);
@@ -172,10 +173,10 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
         Ok(chosen) => chosen,
         Err(refusal) => return refuse(received, &config.behaviour, &refusal, Some(truth)),
     };
-    truth.profile = (!profile.is_empty()).then(|| profile.to_owned());
+    truth.profile = named(profile);
     let ask = match endpoint {
         Endpoint::OpenAi => openai::read(&body, behaviour),
-        Endpoint::Anthropic => anthropic::read(&body, received.headers, behaviour),
+        Endpoint::Anthropic => anthropic::read(&body, received.headers, behaviour, Limit::Needed),
     };
     let mut ask = match ask.and_then(|ask| check_names(ask, config)) {
         Ok(ask) => ask,
@@ -323,11 +324,37 @@ fn choose<'a>(
         })
 }
 
+/// The profile that the request asks for by its header, and how it is answered: for what is wrong before the model is
+/// known, or without one. A name that there is not is refused later.
+fn asked_for<'a>(headers: &HeaderMap, config: &'a Config) -> (&'a str, &'a Behaviour) {
+    let common = ("", &config.behaviour);
+    if !headers.contains_key(PROFILE_HEADER) {
+        return common;
+    }
+    choose(headers, "", config).unwrap_or(common)
+}
+
+/// A profile's name for the journal.
+fn named(profile: &str) -> Option<String> {
+    (!profile.is_empty()).then(|| profile.to_owned())
+}
+
+/// Refuses what may be a completion, before it is read.
+fn refuse_early(received: &Received<'_>, config: &Config, refusal: &Refusal) -> Script {
+    let (profile, asked) = asked_for(received.headers, config);
+    let mut truth = identify(received);
+    if let Some(truth) = &mut truth {
+        truth.profile = named(profile);
+    }
+    refuse(received, asked, refusal, truth)
+}
+
 /// Checks what the request names against what there is.
 fn check_names(ask: Ask, config: &Config) -> Result<Ask, Refusal> {
     models::check(&ask.model, config)?;
     if let Choice::Named(name) = &ask.choice
         && !ask.tools.iter().any(|tool| tool.name == *name)
+        && !ask.other_tools.contains(name)
     {
         return Err(Refusal::bad_request(format!(
             "tool_choice names `{name}`, which is no offered tool"

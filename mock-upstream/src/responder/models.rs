@@ -6,10 +6,9 @@ use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::ask::read_model;
-use super::place::{Place, Voice};
+use super::anthropic::{self, Limit};
 use super::refusal::{Refusal, json_now, refuse};
-use super::{MODELS, Received, anthropic, parse};
+use super::{MODELS, Received, asked_for, check_names, choose, parse};
 use crate::config::Config;
 use crate::script::Script;
 
@@ -31,7 +30,8 @@ pub(super) fn retrieve(received: &Received<'_>, config: &Config) -> Script {
     let id = percent_decode_str(id).decode_utf8_lossy();
     let open = config.models.is_none() && config.profile_for(&id).is_some();
     if !open && !names(config).contains(id.as_ref()) {
-        return refuse(received, &config.behaviour, &missing(&id), None);
+        let (_, asked) = asked_for(received.headers, config);
+        return refuse(received, asked, &missing(&id), None);
     }
     json_now(received, StatusCode::OK, &describe(&id).to_string(), None)
 }
@@ -42,12 +42,13 @@ pub(super) fn model_in(path: &str) -> Option<&str> {
     (!id.is_empty()).then_some(id)
 }
 
-/// `POST /v1/messages/count_tokens`.
+/// `POST /v1/messages/count_tokens`: what is read and checked as a message request is, but needs no limit.
 pub(super) fn count_tokens(received: &Received<'_>, config: &Config) -> Script {
     let counted = parse(received.body).and_then(|body| {
-        let model = read_model(&Place::body(Voice::Anthropic, &body)?)?;
-        check(&model, config)?;
-        anthropic::count(&body)
+        let model = body["model"].as_str().unwrap_or_default();
+        let (_, behaviour) = choose(received.headers, model, config)?;
+        let ask = anthropic::read(&body, received.headers, behaviour, Limit::Optional)?;
+        Ok(check_names(ask, config)?.input_tokens)
     });
     match counted {
         Ok(count) => {

@@ -91,6 +91,8 @@ pub(super) enum Problem {
     MoreThan(usize),
     /// It is a number below this.
     Below(u64),
+    /// It is a number, whole or not, that is not from 0 to this.
+    NotUpTo(u64),
     /// It is a text of more characters than this.
     LongerThan(usize),
     /// It does not match this pattern.
@@ -187,6 +189,16 @@ impl<'a> Place<'a> {
             (Value::Null, _) => Ok(None),
             (_, Some(number)) if number >= least => Ok(Some(number)),
             _ => Err(self.refuse(Problem::Below(least))),
+        }
+    }
+
+    /// Checks that a number, if there is one, is from 0 to `most`.
+    pub(super) fn up_to(&self, most: u32) -> Result<(), Refusal> {
+        match self.value.as_f64() {
+            Some(number) if !(0.0..=f64::from(most)).contains(&number) => {
+                Err(self.refuse(Problem::NotUpTo(most.into())))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -306,6 +318,18 @@ impl<'a> Place<'a> {
                     self.value
                 ),
             ),
+            Problem::NotUpTo(most) => {
+                let (code, word, sign, bound) = if self.value.as_f64() < Some(0.0) {
+                    ("decimal_below_min_value", "below minimum", ">=", 0)
+                } else {
+                    ("decimal_above_max_value", "above maximum", "<=", most)
+                };
+                let value = self.value;
+                let message = format!(
+                    "Invalid '{path}': decimal {word} value. Expected a value {sign} {bound}, but got {value} instead."
+                );
+                (code, message)
+            }
             Problem::LongerThan(most) => (
                 "string_above_max_length",
                 format!(
@@ -356,6 +380,7 @@ impl<'a> Place<'a> {
                 "greater_than_equal",
                 format!("Input should be greater than or equal to {least}"),
             ),
+            Problem::NotUpTo(most) => ("range", format!("range: 0..{most}")),
             Problem::LongerThan(most) => (
                 "string_too_long",
                 format!("String should have at most {most} characters"),

@@ -24,10 +24,10 @@ use crate::{CHAT_COMPLETIONS, MESSAGES, on_each_runtime, prompt, start};
 /// Its address is its own: while it does not listen, nobody else who looks for a free port gets this one, neither the
 /// upstream of another test nor the client, which would then be connected to itself.
 async fn marked(kind: FaultKind, for_ms: f64) -> MockUpstream {
-    let mut fault = Fault {
-        for_ms,
-        ..Fault::new(kind)
-    };
+    let mut fault = Fault::new(kind);
+    if kind == FaultKind::Refuse {
+        fault.for_ms = for_ms;
+    }
     fault.when.marker = Some("boom".to_owned());
     MockUpstream::builder()
         .config(with_fault(fault))

@@ -143,11 +143,12 @@ fn is_enough(kind: FaultKind, stream: bool) -> impl Fn(&str) -> bool {
 
 /// Has the only request to an upstream meet a fault: what its client sees, and what the journal says.
 async fn strike(kind: FaultKind, direct: bool, path: &str, stream: bool) -> (Seen, JournalEntry) {
-    let fault = Fault {
-        status: 503,
-        for_ms: 1.0,
-        ..Fault::new(kind)
-    };
+    let mut fault = Fault::new(kind);
+    match kind {
+        FaultKind::Status => fault.status = 503,
+        FaultKind::Refuse => fault.for_ms = 1.0,
+        _ => {}
+    }
     let mock = start(Config {
         direct,
         ..with_fault(fault)

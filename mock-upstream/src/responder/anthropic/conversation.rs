@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value;
+
 use crate::responder::ask::History;
 use crate::responder::place::{Kind, Place, Problem};
 use crate::responder::refusal::Refusal;
@@ -25,6 +27,9 @@ const BLOCKS: &[&str] = &[
 ];
 const RESULT_ENDING: &str = "_tool_result";
 
+/// What the API says of a text block without text, wherever it is.
+pub(super) const EMPTY_TEXT: &str = "text content blocks must be non-empty";
+
 /// Checks all messages.
 pub(super) fn check(messages: &Place<'_>) -> Result<History, Refusal> {
     let mut history = History::default();
@@ -45,6 +50,11 @@ pub(super) fn check(messages: &Place<'_>) -> Result<History, Refusal> {
             ));
         }
         let read = Blocks::read(&message)?;
+        if is_user && is_empty(message.field("content").value) {
+            return Err(message.say(
+                "all messages must have non-empty content except for the optional final assistant message",
+            ));
+        }
         read.check_results(&message, &calls)?;
         history = history.after(
             is_user && read.speaks,
@@ -58,6 +68,11 @@ pub(super) fn check(messages: &Place<'_>) -> Result<History, Refusal> {
         return Ok(history);
     }
     Err(unanswered(&last, &calls))
+}
+
+/// Whether a content is a text without characters or a list without blocks.
+fn is_empty(content: &Value) -> bool {
+    content.as_str().is_some_and(str::is_empty) || content.as_array().is_some_and(Vec::is_empty)
 }
 
 /// What the content of a message has.
@@ -100,7 +115,9 @@ impl<'a> Blocks<'a> {
                     read.results.push((block, id));
                 }
                 "text" => {
-                    inner.field("text").text()?;
+                    if inner.field("text").text()?.is_empty() {
+                        return Err(Refusal::bad_request(format!("messages: {EMPTY_TEXT}")));
+                    }
                     read.speaks = true;
                 }
                 _ if BLOCKS.contains(&kind) || kind.ends_with(RESULT_ENDING) => read.speaks = true,

@@ -9,7 +9,9 @@ mod request;
 mod response;
 mod usage;
 
-pub(super) use request::{count, find_nonce, read};
+#[cfg(test)]
+pub(super) use request::count;
+pub(super) use request::{Limit, find_nonce, read};
 pub(super) use response::{stream, whole};
 
 /// An error body.

@@ -1,5 +1,7 @@
 //! Reading a message request, and refusing what the API refuses.
 
+use std::collections::HashSet;
+
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -51,11 +53,23 @@ const THINKING_TOKENS_MIN: u64 = 1024;
 /// The code that has the SDKs go on without a thread.
 pub(super) const NO_THREADS: &str = "thread_unsupported_request";
 
+/// Blocks that may be marked for the cache.
+const CACHE_MARKS_MAX: usize = 4;
+
+/// Whether a request has to say how long its answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::responder) enum Limit {
+    Needed,
+    /// Tokens are counted, and there is no answer.
+    Optional,
+}
+
 /// Reads a request body.
 pub(in crate::responder) fn read(
     body: &Value,
     headers: &HeaderMap,
     behaviour: &Behaviour,
+    limit: Limit,
 ) -> Result<Ask, Refusal> {
     let version = Version::read(headers, behaviour.strict == Some(true))?;
     let place = Place::body(Voice::Anthropic, body)?;
@@ -66,7 +80,9 @@ pub(in crate::responder) fn read(
     }
     let model = read_model(&place)?;
     let max_tokens = place.field("max_tokens");
-    max_tokens.required(Kind::Integer)?;
+    if limit == Limit::Needed {
+        max_tokens.required(Kind::Integer)?;
+    }
     let limit = max_tokens.at_least(1)?;
     let messages = read_messages(&place)?;
     // The dialect, which may be lenient, is that of chat completions.
@@ -79,16 +95,20 @@ pub(in crate::responder) fn read(
             }
         }
     }
+    place.field("temperature").up_to(1)?;
     let history = conversation::check(&messages)?;
-    let tools = read_tools(&place)?;
+    check_system(&place.field("system"))?;
+    let (tools, other_tools) = read_tools(&place)?;
     let choice = read_choice(&place.field("tool_choice"))?;
     check_thinking(&place, headers, limit)?;
+    check_cache_marks(&place)?;
     Ok(Ask {
         model,
         stream: body["stream"].as_bool().unwrap_or(false),
         include_usage: true,
         limit,
         tools,
+        other_tools,
         choice,
         parallel: !body["tool_choice"]["disable_parallel_tool_use"]
             .as_bool()
@@ -129,9 +149,9 @@ impl Version {
     }
 }
 
-/// The tools that are offered. Those that the API itself runs have a type of their own, and are not called.
-fn read_tools(body: &Place<'_>) -> Result<Vec<Tool>, Refusal> {
-    let mut tools = Vec::new();
+/// The tools that are offered, and the names of those with a type of the API's own, which are not called.
+fn read_tools(body: &Place<'_>) -> Result<(Vec<Tool>, Vec<String>), Refusal> {
+    let (mut tools, mut others) = (Vec::new(), Vec::new());
     for tool in body.field("tools").items() {
         tool.required(Kind::Object)?;
         tool.field("type").optional(Kind::Text)?;
@@ -139,6 +159,8 @@ fn read_tools(body: &Place<'_>) -> Result<Vec<Tool>, Refusal> {
             .as_str()
             .is_some_and(|kind| kind != "custom")
         {
+            // A set of tools of a server has no name.
+            others.extend(tool.value["name"].as_str().map(str::to_owned));
             continue;
         }
         let custom = tool.named("custom");
@@ -150,7 +172,53 @@ fn read_tools(body: &Place<'_>) -> Result<Vec<Tool>, Refusal> {
             schema: schema_of(tool.value),
         });
     }
-    Ok(tools)
+    let mut seen = HashSet::new();
+    let names = tools.iter().map(|tool: &Tool| &tool.name).chain(&others);
+    if !names.into_iter().all(|name| seen.insert(name)) {
+        return Err(body.field("tools").say("Tool names must be unique."));
+    }
+    Ok((tools, others))
+}
+
+/// Checks the blocks of a system prompt, which are texts.
+fn check_system(system: &Place<'_>) -> Result<(), Refusal> {
+    for block in system.items() {
+        block.required(Kind::Object)?;
+        if block.field("text").text()?.is_empty() {
+            return Err(system.say(conversation::EMPTY_TEXT));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the marks of what may be cached, and that there are not too many.
+fn check_cache_marks(body: &Place<'_>) -> Result<(), Refusal> {
+    const TYPES: &[&str] = &["ephemeral"];
+    let messages = body.field("messages");
+    let blocks = messages
+        .items()
+        .flat_map(|message| message.field("content").items().collect::<Vec<_>>());
+    let tools = body.field("tools");
+    let system = body.field("system");
+    let mut count = 0;
+    for block in tools.items().chain(system.items()).chain(blocks) {
+        let mark = block.field("cache_control");
+        if mark.value.is_null() {
+            continue;
+        }
+        mark.required(Kind::Object)?;
+        if !TYPES.contains(&mark.field("type").text()?) {
+            let kind = mark.with(&mark.value["type"]);
+            return Err(kind.refuse(Problem::NoTypeOf(TYPES)));
+        }
+        count += 1;
+    }
+    if count > CACHE_MARKS_MAX {
+        return Err(Refusal::bad_request(format!(
+            "A maximum of {CACHE_MARKS_MAX} blocks with cache_control may be provided. Found {count}."
+        )));
+    }
+    Ok(())
 }
 
 fn read_choice(place: &Place<'_>) -> Result<Choice, Refusal> {
@@ -196,7 +264,10 @@ fn check_thinking(
     // Thinking between calls counts over a whole turn, so its budget may be larger than the limit of an answer.
     let betas = headers.get_all("anthropic-beta").iter();
     let mut betas = betas.filter_map(|value| value.to_str().ok());
-    if budget >= limit && !betas.any(|betas| betas.contains("interleaved-thinking")) {
+    if limit.is_some()
+        && budget >= limit
+        && !betas.any(|betas| betas.contains("interleaved-thinking"))
+    {
         return Err(Refusal::bad_request(
             "`max_tokens` must be greater than `thinking.budget_tokens`.",
         ));
@@ -207,6 +278,12 @@ fn check_thinking(
     ) {
         return Err(Refusal::bad_request(
             "Thinking may not be enabled when tool_choice forces tool use.",
+        ));
+    }
+    let temperature = body.value["temperature"].as_f64().unwrap_or(1.0);
+    if temperature < 1.0 {
+        return Err(Refusal::bad_request(
+            "`temperature` may only be set to 1 when thinking is enabled.",
         ));
     }
     Ok(())

@@ -82,8 +82,11 @@ pub(super) fn check_content(
         {
             return Err(kind.refuse(Problem::NoTypeOf(known)));
         }
-        if name == "text" {
-            part.field("text").text()?;
+        match name {
+            "text" => drop(part.field("text").text()?),
+            // Others take an address alone.
+            "image_url" if known.is_some() => drop(part.field(name).required(Kind::Object)?),
+            _ => {}
         }
     }
     Ok(())

@@ -55,6 +55,12 @@ const FIELDS: [(&str, Kind); 37] = [
 const TOOL_NAME_MAX: usize = 64;
 const TOOL_NAME_PATTERN: &str = "^[a-zA-Z0-9_-]+$";
 
+/// Texts that may end an answer.
+const STOPS_MAX: usize = 4;
+
+/// The type of a choice that leaves some of the tools.
+const ALLOWED_TOOLS: &str = "allowed_tools";
+
 /// Reads a request body.
 pub(in crate::responder) fn read(body: &Value, behaviour: &Behaviour) -> Result<Ask, Refusal> {
     let dialect = behaviour.dialect;
@@ -79,6 +85,9 @@ pub(in crate::responder) fn read(body: &Value, behaviour: &Behaviour) -> Result<
         Dialect::OpenAi => conversation::check(&messages, true)?,
         Dialect::Vllm | Dialect::OpenRouter => conversation::check(&messages, false)?,
     };
+    if dialect == Dialect::OpenAi {
+        check_ranges(&place)?;
+    }
     let limit = match place.field("max_completion_tokens").at_least(1)? {
         None => place.field("max_tokens").at_least(1)?,
         limit => limit,
@@ -96,7 +105,15 @@ pub(in crate::responder) fn read(body: &Value, behaviour: &Behaviour) -> Result<
         );
     }
     options.field("include_usage").optional(Kind::Flag)?;
-    let (tools, tool_tokens) = read_tools(&place)?;
+    let choice = read_choice(&place, dialect)?;
+    let Offer {
+        functions: mut tools,
+        others: other_tools,
+        tokens: tool_tokens,
+    } = read_tools(&place, dialect)?;
+    if let Some(allowed) = allowed_names(&body["tool_choice"]) {
+        tools.retain(|tool| allowed.contains(&tool.name.as_str()));
+    }
     let prompt_tokens: u64 = messages
         .items()
         .map(|message| message_tokens(message.value))
@@ -109,24 +126,80 @@ pub(in crate::responder) fn read(body: &Value, behaviour: &Behaviour) -> Result<
             .unwrap_or(false),
         limit,
         tools,
-        choice: read_choice(&place, dialect)?,
+        other_tools,
+        choice,
         parallel: body["parallel_tool_calls"].as_bool().unwrap_or(true),
         input_tokens: prompt_tokens + tool_tokens,
         history,
     })
 }
 
-/// The functions that are offered, and the tokens of their descriptions. Other tools than functions are not called.
-fn read_tools(body: &Place<'_>) -> Result<(Vec<Tool>, u64), Refusal> {
-    let mut tools = Vec::new();
-    let mut tokens = 0;
+/// Checks what `OpenAI` bounds, and others do not, or elsewhere.
+fn check_ranges(body: &Place<'_>) -> Result<(), Refusal> {
+    const FORMATS: &[&str] = &["json_object", "json_schema", "text"];
+    const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+    body.field("temperature").up_to(2)?;
+    let stop = body.field("stop");
+    if stop.items().nth(STOPS_MAX).is_some() {
+        return Err(stop.refuse(Problem::MoreThan(STOPS_MAX)));
+    }
+    let format = body.field("response_format");
+    if !format.value.is_null() {
+        one_of(&format.field("type"), FORMATS)?;
+    }
+    let effort = body.field("reasoning_effort");
+    if !effort.value.is_null() {
+        one_of(&effort, EFFORTS)?;
+    }
+    let tools = body.field("tools");
+    if tools.value.as_array().is_some_and(Vec::is_empty) {
+        return Err(tools.refuse(Problem::Empty));
+    }
+    let limits = ["max_tokens", "max_completion_tokens"].map(|name| body.field(name));
+    for limit in &limits {
+        limit.at_least(1)?;
+    }
+    if limits.iter().all(|limit| !limit.value.is_null()) {
+        let refusal = limits[0].say(
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+        );
+        return Err(refusal.coded("invalid_parameter_combination"));
+    }
+    Ok(())
+}
+
+/// A text that is one of `known`.
+fn one_of<'a>(place: &Place<'a>, known: &'static [&'static str]) -> Result<&'a str, Refusal> {
+    let text = place.text()?;
+    if known.contains(&text) {
+        return Ok(text);
+    }
+    Err(place.refuse(Problem::NoneOf(known)))
+}
+
+/// The tools of a request.
+#[derive(Default)]
+struct Offer {
+    functions: Vec<Tool>,
+    /// The names of other tools than functions, which are not called.
+    others: Vec<String>,
+    /// Tokens of the functions' descriptions.
+    tokens: u64,
+}
+
+fn read_tools(body: &Place<'_>, dialect: Dialect) -> Result<Offer, Refusal> {
+    const TYPES: &[&str] = &["function", "custom"];
+    let mut offer = Offer::default();
     for tool in body.field("tools").items() {
         tool.required(Kind::Object)?;
-        tool.field("type").optional(Kind::Text)?;
-        if tool.value["type"]
-            .as_str()
-            .is_some_and(|kind| kind != "function")
-        {
+        let place = tool.field("type");
+        place.optional(Kind::Text)?;
+        if dialect == Dialect::OpenAi {
+            one_of(&place, TYPES)?;
+        }
+        if let Some(kind) = place.value.as_str().filter(|kind| *kind != "function") {
+            let name = tool.value[kind]["name"].as_str();
+            offer.others.extend(name.map(str::to_owned));
             continue;
         }
         let function = tool.field("function");
@@ -139,10 +212,26 @@ fn read_tools(body: &Place<'_>) -> Result<(Vec<Tool>, u64), Refusal> {
             schema => schema.clone(),
         };
         let description = function.value["description"].as_str().unwrap_or_default();
-        tokens += tokens::of_tool(&name, description, &schema);
-        tools.push(Tool { name, schema });
+        offer.tokens += tokens::of_tool(&name, description, &schema);
+        offer.functions.push(Tool { name, schema });
     }
-    Ok((tools, tokens))
+    Ok(offer)
+}
+
+/// The names of the functions that a choice of the type `allowed_tools` leaves. Its members are in an object of that name,
+/// or beside the type.
+fn allowed_names(choice: &Value) -> Option<Vec<&str>> {
+    if choice["type"] != ALLOWED_TOOLS {
+        return None;
+    }
+    let nested = &choice[ALLOWED_TOOLS];
+    let members = if nested.is_null() { choice } else { nested };
+    let tools = members["tools"].as_array()?.iter();
+    Some(
+        tools
+            .filter_map(|tool| tool["function"]["name"].as_str().or(tool["name"].as_str()))
+            .collect(),
+    )
 }
 
 fn read_choice(body: &Place<'_>, dialect: Dialect) -> Result<Choice, Refusal> {
@@ -172,16 +261,16 @@ fn read_choice(body: &Place<'_>, dialect: Dialect) -> Result<Choice, Refusal> {
             "any" if dialect != Dialect::OpenAi => Ok(Choice::Any),
             _ => Err(place.refuse(Problem::NoneOf(CHOICES))),
         },
-        Value::Object(choice)
-            if choice
-                .get("type")
-                .is_some_and(|kind| kind == "allowed_tools") =>
-        {
+        Value::Object(choice) if choice.get("type").is_some_and(|kind| kind == ALLOWED_TOOLS) => {
             Ok(Choice::Any)
         }
         _ => {
             place.optional(Kind::TextOrObject)?;
-            let name = place.field("function").field("name").text()?;
+            let kind = match place.value["type"].as_str() {
+                Some("custom") => "custom",
+                _ => "function",
+            };
+            let name = place.field(kind).field("name").text()?;
             Ok(Choice::Named(name.to_owned()))
         }
     }

@@ -314,6 +314,7 @@ fn called(path: &str, script: &Script) -> (Vec<String>, Value) {
 fn return_results(path: &str, ids: &[String], messages: &mut Vec<Value>) {
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     match path {
+        MESSAGES if ids.is_empty() => {}
         MESSAGES => messages.push(results(&ids)),
         _ => messages.extend(ids.into_iter().map(result)),
     }

@@ -89,7 +89,7 @@ fn openai_stream_says_usage_only_when_asked_or_always() {
 fn openai_stream_reasons_before_it_answers() {
     let mut config = config();
     config.behaviour.output.reasoning_share = 0.5;
-    let body = prompt(&json!({"stream": true, "max_completion_tokens": 4}));
+    let body = prompt(&json!({"stream": true, "max_tokens": null, "max_completion_tokens": 4}));
     let script = ask(CHAT_COMPLETIONS, &body, &config);
     let deltas: Vec<_> = chunks(&script)[1..5]
         .iter()

@@ -66,6 +66,41 @@ fn a_header_or_else_the_model_chooses_the_profile() {
 }
 
 #[test]
+fn errors_before_the_model_is_known_are_those_of_the_profile_in_the_header() {
+    let text = "api_key = \"k\"\nmodels = [\"m\"]\n[profiles.mi]\ndialect = \"mistral\"\n";
+    let config = Config::from_toml(text, "test").expect("valid");
+    for (profile, flat) in [(Some("mi"), true), (None, false), (Some("x"), false)] {
+        for (method, path, key, body, status) in [
+            (Method::POST, CHAT_COMPLETIONS, "k", "{", 400),
+            (Method::POST, CHAT_COMPLETIONS, "wrong", "{}", 401),
+            (Method::POST, "/v1/else", "k", "{}", 404),
+            (Method::GET, CHAT_COMPLETIONS, "k", "", 405),
+            (Method::GET, "/v1/models/gone", "k", "", 404),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-api-key", key.parse().expect("a value"));
+            if let Some(profile) = profile {
+                headers.insert(PROFILE_HEADER, profile.parse().expect("a value"));
+            }
+            let received = Received {
+                method: &method,
+                path,
+                headers: &headers,
+                body: body.as_bytes(),
+                arrival: Arrival::default(),
+            };
+            let script = respond(&received, &config, &State::default());
+            let error = whole_body(&script);
+            assert_eq!(script.status, status, "{profile:?} {path}");
+            assert_eq!(error["object"] == "error", flat, "{profile:?} {error}");
+            if let Some(truth) = &script.truth {
+                assert_eq!(truth.profile.as_deref(), profile.filter(|_| flat));
+            }
+        }
+    }
+}
+
+#[test]
 fn prompt_tokens_delay_the_first_token() {
     // 11 tokens of a millisecond each, half of the wait before the head.
     assert_eq!(

@@ -82,6 +82,40 @@ fn tool_choice_decides_who_is_called() {
         count(json!({"tool_choice": {"type": "function", "function": {"name": "now"}}})),
         "now"
     );
+    let now = json!([{"type": "function", "function": {"name": "now"}}]);
+    for allowed in [
+        json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": now}}),
+        json!({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "now"}]}),
+    ] {
+        assert_eq!(
+            count(json!({"tool_choice": allowed, "parallel_tool_calls": false})),
+            "now"
+        );
+    }
+}
+
+/// Tools that are no functions may be named; nobody calls them.
+#[test]
+fn a_choice_of_a_tool_that_is_no_function_is_answered_with_text() {
+    let bash = json!([{"type": "bash_20250124", "name": "bash"}, anthropic_tools()[0]]);
+    let custom = json!([{"type": "custom", "custom": {"name": "g"}}, openai_tools()[0]]);
+    let of_custom = |name: &str| json!({"type": "custom", "custom": {"name": name}});
+    let of_tool = |name: &str| json!({"type": "tool", "name": name});
+    for (path, tools, choice, status) in [
+        (CHAT_COMPLETIONS, &custom, of_custom("g"), 200),
+        (CHAT_COMPLETIONS, &custom, of_custom("h"), 400),
+        (MESSAGES, &bash, of_tool("bash"), 200),
+        (MESSAGES, &bash, of_tool("sh"), 400),
+    ] {
+        let body = prompt(&json!({"tools": tools, "tool_choice": choice}));
+        let script = ask(path, &body, &config());
+        assert_eq!(script.status, status, "{choice}");
+        let truth = truth(&script);
+        assert_eq!(
+            (truth.tool_calls, truth.usage.output),
+            (0, if status == 200 { 3 } else { 0 })
+        );
+    }
 }
 
 fn tools_of(path: &str) -> Value {

@@ -175,6 +175,96 @@ fn thinking_has_a_budget_and_is_free_to_call() {
 }
 
 #[test]
+fn empty_texts_and_values_out_of_range_are_refused() {
+    let said = |content: Value| json!({"messages": [{"role": "user", "content": content}]});
+    let empty = "messages.0: all messages must have non-empty content except for the optional final assistant message";
+    let text = |more: Value| {
+        let mut block = json!({"type": "text", "text": "x"});
+        block["cache_control"] = more;
+        block
+    };
+    let marked = text(json!({"type": "ephemeral"}));
+    for (more, message) in [
+        (said(json!("")), empty),
+        (said(json!([])), empty),
+        (
+            said(json!([{"type": "text", "text": ""}])),
+            "messages: text content blocks must be non-empty",
+        ),
+        (
+            json!({"system": [{"type": "text", "text": ""}]}),
+            "system: text content blocks must be non-empty",
+        ),
+        (json!({"temperature": 1.5}), "temperature: range: 0..1"),
+        (json!({"temperature": -0.5}), "temperature: range: 0..1"),
+        (
+            json!({"max_tokens": 2000, "temperature": 0.5, "thinking": {"type": "enabled", "budget_tokens": 1024}}),
+            "`temperature` may only be set to 1 when thinking is enabled.",
+        ),
+        (
+            json!({"tools": [tool("a")[0], {"type": "bash_20250124", "name": "a"}]}),
+            "tools: Tool names must be unique.",
+        ),
+        (
+            json!({"system": [marked, marked], "messages": [{"role": "user", "content": [marked, marked, marked]}]}),
+            "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+        ),
+        (
+            json!({"system": [text(json!({"type": "eternal"}))]}),
+            "system.0.cache_control: Input tag 'eternal' found using 'type' does not match any of the expected tags: \
+             'ephemeral'",
+        ),
+        (
+            said(json!([text(json!({}))])),
+            "messages.0.content.0.cache_control.type: Field required",
+        ),
+    ] {
+        check(&more, message);
+    }
+    let most = json!({"temperature": 0, "system": [marked, marked], "messages": [{"role": "user", "content": [marked, marked]}]});
+    assert_eq!(ask(MESSAGES, &prompt(&most), &config()).status, 200);
+}
+
+#[test]
+fn tokens_are_counted_of_what_would_be_answered() {
+    let mut strict = config();
+    strict.behaviour.strict = Some(true);
+    for (config, more, message) in [
+        (&config(), json!({"max_tokens": null}), ""),
+        (
+            &config(),
+            json!({"max_tokens": null, "thinking": {"type": "enabled", "budget_tokens": 1024}}),
+            "",
+        ),
+        (&strict, json!({}), "anthropic-version: header is required"),
+        (
+            &config(),
+            json!({"foo": 1}),
+            "foo: Extra inputs are not permitted",
+        ),
+        (
+            &config(),
+            json!({"messages": [{"role": "system", "content": "x"}]}),
+            "messages.0.role: Input should be 'user' or 'assistant'",
+        ),
+        (
+            &config(),
+            json!({"tools": tool("a"), "tool_choice": {"type": "tool", "name": "b"}}),
+            "tool_choice names `b`, which is no offered tool",
+        ),
+    ] {
+        let script = ask(COUNT_TOKENS, &prompt(&more), config);
+        let body = whole_body(&script);
+        assert_eq!(script.status, if message.is_empty() { 200 } else { 400 });
+        assert_eq!(
+            body["error"]["message"].as_str().unwrap_or_default(),
+            message
+        );
+        assert_eq!(body["input_tokens"].is_u64(), message.is_empty(), "{more}");
+    }
+}
+
+#[test]
 fn everything_that_its_clients_may_send_is_taken() {
     let more = json!({
         "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}], "temperature": 1, "top_p": 0.5,

@@ -219,6 +219,78 @@ fn tools_and_their_choice_are_checked() {
 }
 
 #[test]
+fn what_openai_bounds_is_taken_by_a_lenient_dialect() {
+    let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": "data:"}]}]);
+    for (more, message, param, code) in [
+        (
+            json!({"max_completion_tokens": 3}),
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+            "max_tokens",
+            "invalid_parameter_combination",
+        ),
+        (
+            json!({"temperature": 2.5}),
+            "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.5 instead.",
+            "temperature",
+            "decimal_above_max_value",
+        ),
+        (
+            json!({"temperature": -1}),
+            "Invalid 'temperature': decimal below minimum value. Expected a value >= 0, but got -1 instead.",
+            "temperature",
+            "decimal_below_min_value",
+        ),
+        (
+            json!({"stop": ["1", "2", "3", "4", "5"]}),
+            "Invalid 'stop': array too long.",
+            "stop",
+            "array_above_max_length",
+        ),
+        (
+            json!({"tools": []}),
+            "Invalid 'tools': empty array.",
+            "tools",
+            "empty_array",
+        ),
+        (
+            json!({"tools": [{"function": {"name": "a"}}]}),
+            "Missing required parameter: 'tools[0].type'.",
+            "tools[0].type",
+            "missing_required_parameter",
+        ),
+        (
+            json!({"response_format": {"type": "xml"}}),
+            "Invalid value: 'xml'. Supported values are: 'json_object', 'json_schema', and 'text'.",
+            "response_format.type",
+            "invalid_value",
+        ),
+        (
+            json!({"reasoning_effort": "lots"}),
+            "Invalid value: 'lots'.",
+            "reasoning_effort",
+            "invalid_value",
+        ),
+        (
+            json!({ "messages": image }),
+            "Invalid type for 'messages[0].content[0].image_url': expected an object, but got a string instead.",
+            "messages[0].content[0].image_url",
+            "invalid_type",
+        ),
+    ] {
+        check(&more, message, param, code);
+        let lenient = of_dialect(Dialect::Vllm);
+        let script = ask(CHAT_COMPLETIONS, &prompt(&more), &lenient);
+        assert_eq!(script.status, 200, "{more}");
+    }
+    for more in [
+        json!({"temperature": 2, "stop": ["1", "2", "3", "4"], "reasoning_effort": "xhigh"}),
+        json!({"temperature": 0, "response_format": {"type": "json_schema", "json_schema": {}}}),
+    ] {
+        assert_eq!(ask(CHAT_COMPLETIONS, &prompt(&more), &config()).status, 200);
+    }
+}
+
+#[test]
 fn what_does_not_go_together_is_refused() {
     for (more, message, param) in [
         (
