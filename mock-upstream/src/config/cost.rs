@@ -81,6 +81,8 @@ impl Surface {
 }
 
 /// Prices of one model for `per_tokens` tokens, as exact decimals in quotes. What is not said costs as much as input.
+/// Prices with so many digits that an amount could lose one are refused: for a million tokens, 100000000 is fine, and
+/// 10.1234567.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
