@@ -57,6 +57,14 @@ impl<'a> Deal<'a> {
         self.cost.rates.get(self.model)
     }
 
+    /// The service tier that is billed: the requested one if it has prices. `auto` leaves the choice to the API.
+    pub(crate) fn billed_service_tier(&self) -> &'a str {
+        let tiers = self.rate().map(|rate| &rate.service_tiers);
+        let is_billed = |tier: &&str| tiers.is_some_and(|tiers| tiers.contains_key(*tier));
+        let requested = self.service_tier.filter(|tier| *tier != "auto");
+        requested.filter(is_billed).unwrap_or("default")
+    }
+
     /// The exact cost of a usage; `None` for a model without rates.
     pub(crate) fn exact(&self, usage: Usage) -> Option<Decimal> {
         total(&self.parts(usage, &Planted::default())?)

@@ -81,6 +81,8 @@ impl Surface {
 }
 
 /// Prices of one model for `per_tokens` tokens, as exact decimals in quotes. What is not said costs as much as input.
+/// Prices with so many digits that an amount could lose one are refused: for a million tokens, 100000000 is fine, and
+/// 10.1234567.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
@@ -205,20 +207,54 @@ impl Rate {
             .map_or(Decimal::ONE, |factor| factor.0)
     }
 
-    fn check(&self, key: &str) -> Result<(), Problem> {
+    /// The prices of tokens, those of the context tier among them.
+    fn prices(&self) -> impl Iterator<Item = Decimal> {
         let own = [
             Some(self.input),
             Some(self.output),
             self.cache_read,
             self.cache_write_5m,
             self.cache_write_1h,
-            self.per_request,
         ];
         let tier = self.context_tier.iter().flat_map(ContextTier::prices);
-        let factors = self.service_tiers.values().map(|factor| Some(factor.0));
-        let mut all = own.into_iter().chain(tier).chain(factors).flatten();
+        own.into_iter().chain(tier).flatten()
+    }
+
+    fn factors(&self) -> impl Iterator<Item = Decimal> {
+        self.service_tiers.values().map(|factor| factor.0)
+    }
+
+    /// Whether a decimal has the digits for each amount, and for each step on the way there. An amount that were rounded
+    /// would be none, and its answer without a price.
+    fn has_room(&self, per_tokens: u64) -> Option<bool> {
+        let decimals = |number: Decimal| number.normalize().scale();
+        let of_prices = self.prices().map(decimals).max().unwrap_or_default();
+        let of_factors = self.factors().map(decimals).max().unwrap_or_default();
+        let mut of_unit = 0..=Decimal::MAX_SCALE;
+        let of_unit = of_unit.find(|scale| 10_u128.pow(*scale) % u128::from(per_tokens) == 0)?;
+        let scale = of_prices + of_factors + of_unit;
+        let request = self.per_request.unwrap_or_default();
+        let price = self.prices().max()?;
+        let factor = self.factors().fold(Decimal::ONE, Decimal::max);
+        // A mistake adds two prices.
+        let tokens = Decimal::from(BILLED_TOKENS_MAX).checked_mul(Decimal::TWO)?;
+        let part = tokens.checked_mul(price)?.checked_mul(factor)?;
+        let parts = part.checked_div(Decimal::from(per_tokens))?;
+        let parts = parts.checked_mul(KINDS.into())?.checked_add(request)?;
+        let wrong = parts.checked_mul(MISTAKES_FACTOR.into())?;
+        // Two more decimals of the factor 1.05.
+        Some(fits(part, scale) && fits(wrong, scale.max(decimals(request)) + 2))
+    }
+
+    fn check(&self, key: &str, per_tokens: u64) -> Result<(), Problem> {
+        let mut all = self.prices().chain(self.factors()).chain(self.per_request);
         if all.any(|price| price.is_sign_negative()) {
             return Err(Problem::new(key, "a rate cannot be negative"));
+        }
+        if self.has_room(per_tokens) != Some(true) {
+            let message =
+                "has prices too large, or with too many decimals, for all amounts to be exact";
+            return Err(Problem::new(key, message));
         }
         if self.served_as.as_ref().is_some_and(String::is_empty) {
             let key = format!("{key}.served_as");
@@ -226,6 +262,22 @@ impl Rate {
         }
         Ok(())
     }
+}
+
+/// More tokens of a kind than any bill has: a prompt has fewer than the 32 MiB that its request may have bytes, and a
+/// stream that is billed for the sum of its usage reports has about a million of them at most.
+const BILLED_TOKENS_MAX: u64 = 100_000_000_000_000;
+
+/// Kinds of tokens that a bill adds up.
+const KINDS: u64 = 5;
+
+/// What all mistakes that multiply an amount come to: 2 by 1000 by 1.05.
+const MISTAKES_FACTOR: u64 = 2_100;
+
+/// Whether a decimal holds an amount with so many digits after the point.
+fn fits(amount: Decimal, scale: u32) -> bool {
+    let one = Decimal::try_from_i128_with_scale(10_i128.pow(scale.min(Decimal::MAX_SCALE)), 0);
+    scale <= Decimal::MAX_SCALE && one.is_ok_and(|one| amount.checked_mul(one).is_some())
 }
 
 /// A rounding rule.
@@ -290,7 +342,7 @@ impl Cost {
             return Err(Problem::new("cost.per_tokens", message));
         }
         for (model, rate) in &self.rates {
-            rate.check(&format!("cost.rates.{model}"))?;
+            rate.check(&format!("cost.rates.{model}"), self.per_tokens)?;
         }
         if [Surface::Usage, Surface::UsageObject]
             .iter()

@@ -366,6 +366,19 @@ fn impossible_prices_are_named_with_their_line() {
         &format!("{rate}service_tiers = {{ flex = \"-0.5\" }}\n"),
         "mock.toml:1: `cost.rates.m`: a rate cannot be negative",
     );
+    for (price, tiers) in [
+        ("1000000000", ""),
+        ("79228162514264337593543950335", ""),
+        ("0.0000000001", ""),
+        ("1", "service_tiers = { flex = \"0.0000000001\" }"),
+        ("1", "service_tiers = { priority = \"1000000000\" }"),
+        ("1", "per_request = \"10000000000000000000000000\""),
+    ] {
+        rejects(
+            &format!("[cost.rates.m]\ninput = \"1\"\noutput = \"{price}\"\n{tiers}\n"),
+            "mock.toml:1: `cost.rates.m`: has prices too large, or with too many decimals, for all amounts to be exact",
+        );
+    }
     rejects(
         &format!("{rate}served_as = \"\"\n"),
         "mock.toml:4: `cost.rates.m.served_as`: must not be empty",

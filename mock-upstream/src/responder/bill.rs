@@ -9,7 +9,7 @@ use super::ask::Ask;
 use super::identity::request_id;
 use super::reply::{Reply, Step};
 use crate::billing::{Bill, Deal, Facts, Planted, Progress, Recorded, Reports, digits};
-use crate::config::{Aborts, Class, Cost, Dialect, FaultKind, Surface, UsageInStream};
+use crate::config::{Aborts, Class, Cost, Dialect, Fault, FaultKind, Surface, UsageInStream};
 use crate::journal::{Endpoint, Usage};
 use crate::script::{Content, Script};
 use crate::tokens;
@@ -218,6 +218,19 @@ pub(super) fn write_headers(bill: &Bill, cost: &Cost, headers: &mut HeaderMap) {
     }
 }
 
+/// Notes what a fault that broke the answer means for its bill.
+pub(super) fn note_fault(bill: &mut Bill, fault: &Fault) {
+    bill.is_cut = !fault.kind.keeps_text();
+    if fault.kind == FaultKind::DuplicateEvent {
+        // The copy delivers nothing new.
+        let event = fault.events_before(bill.progress.len());
+        let event = usize::try_from(event).unwrap_or(usize::MAX);
+        if let Some(progress) = bill.progress.get(event).copied() {
+            bill.progress.insert(event, progress);
+        }
+    }
+}
+
 /// Writes the cost after a stream's terminator, if the stream comes to that.
 pub(super) fn write_event_after(
     bill: &mut Bill,
@@ -225,7 +238,6 @@ pub(super) fn write_event_after(
     fault: Option<FaultKind>,
     script: &mut Script,
 ) {
-    bill.is_cut = fault.is_some_and(|kind| !kind.keeps_text());
     // What follows an event without its line ends would be a part of it.
     let has_no_end = matches!(
         fault,

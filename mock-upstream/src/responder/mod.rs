@@ -220,12 +220,13 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     truth.finish = Some(finish_name(endpoint, reply.finish).to_owned());
 
     let mut script = render(&ask, &reply, &exchange);
-    if let Some(fault) = fault {
-        truth.fault = exchange
-            .break_answer(fault, &mut script)
-            .then_some(fault.kind);
-    }
     let mut bill = std::mem::take(&mut reply.bill);
+    if let Some(fault) = fault
+        && exchange.break_answer(fault, &mut script)
+    {
+        truth.fault = Some(fault.kind);
+        bill::note_fault(&mut bill, fault);
+    }
     bill::write_event_after(&mut bill, endpoint, truth.fault, &mut script);
     truth.bill = Some(Box::new(bill));
     if exchange.stream {
@@ -248,7 +249,7 @@ fn render(ask: &Ask, reply: &Reply, exchange: &Exchange<'_>) -> Script {
     let frames = match (endpoint, ask.stream) {
         (Endpoint::OpenAi, true) => openai::stream(ask, reply, behaviour),
         (Endpoint::Anthropic, true) => anthropic::stream(ask, reply),
-        (Endpoint::OpenAi, false) => reply.whole(&openai::whole(ask, reply, behaviour.dialect)),
+        (Endpoint::OpenAi, false) => reply.whole(&openai::whole(ask, reply, behaviour)),
         (Endpoint::Anthropic, false) => reply.whole(&anthropic::whole(ask, reply)),
     };
     let media_type = if ask.stream {

@@ -1,5 +1,6 @@
 //! wiremock's half: stubs of the author, and the change of servers.
 
+use mock_upstream::journal::Usage;
 use mock_upstream::wiremock::matchers::{header, path};
 use mock_upstream::wiremock::{Mock, ResponseTemplate};
 use mock_upstream::{Config, MockUpstream};
@@ -17,6 +18,12 @@ fn stub() -> Vec<Mock> {
         Mock::given(path(MESSAGES))
             .and(header("x-want", "stub"))
             .respond_with(teapot),
+        Mock::given(path(MESSAGES))
+            .and(header("x-want", "answer"))
+            .respond_with(
+                ResponseTemplate::new(200)
+                    .set_body_json(json!({"usage": {"output_tokens": 9, "cost": 1}})),
+            ),
     ]
 }
 
@@ -51,6 +58,17 @@ fn stubs_of_the_author_answer_first_and_pass_through_as_they_are() {
             (nonce(5).as_str(), 418)
         );
         assert_eq!(journal[0].usage.output, 0);
+        // Nothing is known of what one costs, whatever it says; an error costs nothing.
+        assert_eq!(journal[0].charged.as_deref(), Some("0"));
+        let reply = Exchange::open(address, "POST", MESSAGES, "x-want: answer\r\n", &body)
+            .await
+            .finish()
+            .await;
+        assert_eq!(reply.json()["usage"]["cost"], 1);
+        let entry = &mock.journal().expect("readable")[1];
+        assert_eq!((entry.status, &entry.usage), (200, &Usage::default()));
+        assert_eq!((&entry.charged, &entry.recorded_cost), (&None, &None));
+        assert_eq!((&entry.finish, &entry.response_id), (&None, &None));
         assert_eq!(post(address, MESSAGES, &prompt(6, true)).await.status, 200);
         mock.shutdown().await;
     });

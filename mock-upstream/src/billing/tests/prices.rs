@@ -1,7 +1,7 @@
 //! Right amounts: what they are, how they are rounded, and how each surface writes them.
 
 use super::*;
-use crate::config::{Rounding, RoundingMode, RoundingStage};
+use crate::config::{Config, Rounding, RoundingMode, RoundingStage};
 
 /// 1,000 tokens at 0.50 and 500 at 1.50 for a million.
 fn worked_example(rounding: Option<Rounding>, surface: Surface) -> String {
@@ -138,4 +138,49 @@ fn the_json_of_each_surface_keeps_its_digits() {
         stream.members_beside_usage(),
         ",\"provider_metadata\":{\"gateway\":{\"cost\":\"0.0035500000000000002\"}}"
     );
+}
+
+#[test]
+fn prices_that_a_configuration_may_have_are_exact_for_any_usage() {
+    // More than a request of 32 MiB has, with ten times the output of a mistake.
+    let most = 9_999_999_999_999;
+    let usage = Usage {
+        input: most,
+        cache_read: most,
+        cache_write: most,
+        cache_write_1h: most / 7,
+        output: most,
+        reasoning: most / 3,
+    };
+    let classes = [
+        Class::CacheDouble,
+        Class::RatesSwapped,
+        Class::TokensImplausible,
+        Class::RetryDouble,
+        Class::Unit1k1m,
+        Class::MarkupUndeclared,
+    ];
+    for (per_tokens, price, factor) in [
+        (1_000_000, "100000000", "1"),
+        (1_000_000, "10.1234567", "1"),
+        (1_000_000, "0.075", "1.25"),
+        (1_000, "0.000375", "0.3333"),
+        (1, "0.000000375", "0.75"),
+        (1_024, "3", "1"),
+    ] {
+        let toml = format!(
+            "[cost]\nper_tokens = {per_tokens}\n[cost.rates.m]\ninput = \"{price}\"\noutput = \"{price}\"\n\
+             per_request = \"1\"\nservice_tiers = {{ flex = \"{factor}\" }}\n"
+        );
+        let config = Config::from_toml(&toml, "mock.toml").expect("valid");
+        let deal = Deal {
+            cost: &config.behaviour.cost,
+            model: "m",
+            service_tier: Some("flex"),
+        };
+        assert!(deal.exact(usage).is_some(), "{toml}");
+        let planted = Planted::new(classes.to_vec());
+        let billed = planted.billed(usage, None);
+        assert!(Recorded::new(&deal, billed, &planted).is_some(), "{toml}");
+    }
 }

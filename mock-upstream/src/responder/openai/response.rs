@@ -14,21 +14,26 @@ use crate::responder::reply::{Reply, Step, finish_name, quoted};
 use crate::script::{Content, Frames};
 
 /// A whole body.
-pub(in crate::responder) fn whole(ask: &Ask, reply: &Reply, dialect: Dialect) -> String {
+pub(in crate::responder) fn whole(ask: &Ask, reply: &Reply, behaviour: &Behaviour) -> String {
+    let dialect = behaviour.dialect;
     let message = message(reply, dialect);
     let finish = finish_name(Endpoint::OpenAi, reply.finish);
     let (tail, after) = match dialect {
         Dialect::OpenAi => (
             String::new(),
-            ",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_mock\"",
+            openai_members(reply, behaviour),
         ),
-        Dialect::Mistral => (String::new(), ""),
+        Dialect::Mistral => (String::new(), String::new()),
         Dialect::Vllm => (
             ",\"stop_reason\":null,\"token_ids\":null".to_owned(),
             ",\"service_tier\":null,\"system_fingerprint\":null,\"prompt_logprobs\":null,\"prompt_token_ids\":null,\
-             \"kv_transfer_params\":null",
+             \"kv_transfer_params\":null"
+                .to_owned(),
         ),
-        Dialect::OpenRouter => (format!(",\"native_finish_reason\":\"{finish}\""), ""),
+        Dialect::OpenRouter => (
+            format!(",\"native_finish_reason\":\"{finish}\""),
+            String::new(),
+        ),
     };
     let logprobs = match dialect {
         Dialect::Mistral => "",
@@ -40,6 +45,13 @@ pub(in crate::responder) fn whole(ask: &Ask, reply: &Reply, dialect: Dialect) ->
         head(ask, reply, dialect, "chat.completion"),
         usage(reply, dialect),
     )
+}
+
+/// What only `OpenAI` has beside the choices, with a comma before.
+fn openai_members(reply: &Reply, behaviour: &Behaviour) -> String {
+    let deal = reply.bill.deal(&behaviour.cost);
+    let tier = quoted(deal.billed_service_tier());
+    format!(",\"service_tier\":{tier},\"system_fingerprint\":\"fp_mock\"")
 }
 
 /// The members of a whole message after its role.
@@ -124,7 +136,7 @@ pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behavio
     } else {
         Vec::new().into_iter()
     };
-    let mut chunks = Chunks::new(ask, reply, dialect);
+    let mut chunks = Chunks::new(ask, reply, behaviour);
     // OpenAI's chunks all have the member once the request asks for it.
     if shows_usage && ask.include_usage && dialect == Dialect::OpenAi {
         ",\"usage\":null".clone_into(&mut chunks.usage);
@@ -245,11 +257,12 @@ struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    fn new(ask: &Ask, reply: &'a Reply, dialect: Dialect) -> Self {
+    fn new(ask: &Ask, reply: &'a Reply, behaviour: &Behaviour) -> Self {
+        let dialect = behaviour.dialect;
         let head = head(ask, reply, dialect, "chat.completion.chunk");
         let tier = match dialect {
-            Dialect::OpenAi => ",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_mock\"",
-            Dialect::Mistral | Dialect::Vllm | Dialect::OpenRouter => "",
+            Dialect::OpenAi => openai_members(reply, behaviour),
+            Dialect::Mistral | Dialect::Vllm | Dialect::OpenRouter => String::new(),
         };
         let (before_finish, unfinished) = match dialect {
             Dialect::OpenAi => (",\"logprobs\":null", ""),

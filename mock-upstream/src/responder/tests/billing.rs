@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::*;
+use crate::billing::Delivery;
 use crate::config::{Aborts, Class, Rate, When, Wrong};
 use crate::config::{Fault, FaultKind, Surface, UsageInStream};
 use crate::journal::Usage;
@@ -289,6 +290,57 @@ fn progress_ends_with_all_tokens_of_the_answer() {
             (usage.output, usage.reasoning)
         );
         assert!(progress.is_sorted_by_key(|progress| progress.tokens));
+    }
+}
+
+#[test]
+fn a_token_event_that_comes_twice_is_delivered_once() {
+    // 11 tokens of input at 0.50, and as many of output at 1.50 as are told apart.
+    let expected = [
+        "0.0000055",
+        "0.000007",
+        "0.0000085",
+        "0.00001",
+        "0.0000115",
+        "0.000013",
+    ];
+    for path in [CHAT_COMPLETIONS, MESSAGES] {
+        for (kind, after_events, distinct) in [
+            (None, None, [0, 1, 2, 3, 4, 5]),
+            (Some(FaultKind::DuplicateEvent), None, [0, 1, 2, 3, 4, 4]),
+            (Some(FaultKind::DuplicateEvent), Some(0), [0, 1, 1, 2, 3, 4]),
+            (Some(FaultKind::DuplicateEvent), Some(2), [0, 1, 2, 3, 3, 4]),
+            // Too short for that.
+            (Some(FaultKind::DuplicateEvent), Some(5), [0, 1, 2, 3, 4, 5]),
+            (Some(FaultKind::LateEvent), None, [0, 1, 2, 3, 4, 5]),
+        ] {
+            let mut config = config();
+            config.behaviour.cost.aborts = Aborts::Delivered;
+            let fault = kind.map(|kind| Fault {
+                after_events,
+                ..Fault::new(kind)
+            });
+            config.behaviour.faults = fault.into_iter().collect();
+            let body = prompt(&json!({"max_tokens": 5, "stream": true}));
+            let script = ask(path, &body, &config);
+            for (token_events, distinct) in distinct.into_iter().enumerate() {
+                let delivery = Delivery {
+                    started: true,
+                    cost_written: false,
+                    completed: false,
+                    token_events: token_events as u64,
+                    ended_unix_us: 0,
+                };
+                let settlement = bill(&script).settle(&config.behaviour.cost, delivery);
+                let context = format!("{path} {kind:?} {after_events:?} {token_events}");
+                let charged: usize = distinct;
+                assert_eq!(
+                    settlement.charged.as_deref(),
+                    Some(expected[charged]),
+                    "{context}"
+                );
+            }
+        }
     }
 }
 

@@ -262,3 +262,37 @@ fn answers_tell_of_limits_that_are_not_reached() {
     // Half of the time to the first token.
     assert_eq!(script.headers["openai-processing-ms"], "20");
 }
+
+#[test]
+fn openai_names_the_service_tier_that_is_billed() {
+    let toml = r#"
+        [cost.rates.magistral-small-latest]
+        input = "1"
+        output = "4"
+        service_tiers = { default = "1", flex = "0.5", auto = "3" }
+    "#;
+    let config = Config::from_toml(toml, "mock.toml").expect("valid");
+    for (model, requested, expected) in [
+        (MODEL, json!("flex"), "flex"),
+        (MODEL, json!("priority"), "default"),
+        (MODEL, json!("auto"), "default"),
+        (MODEL, json!("default"), "default"),
+        (MODEL, Value::Null, "default"),
+        ("another", json!("flex"), "default"),
+    ] {
+        for stream in [true, false] {
+            let more = json!({"model": model, "service_tier": requested, "stream": stream});
+            let script = ask(CHAT_COMPLETIONS, &prompt(&more), &config);
+            let answers = if stream {
+                let mut chunks = chunks(&script);
+                assert_eq!(chunks.pop().expect("a terminator").2, "[DONE]");
+                chunks.into_iter().map(|chunk| chunk.2).collect()
+            } else {
+                vec![whole_body(&script)]
+            };
+            for answer in answers {
+                assert_eq!(answer["service_tier"], expected, "{model} {requested}");
+            }
+        }
+    }
+}
