@@ -41,6 +41,7 @@ BASE = {
     "timing.ttft_ms.fixed": "2",
     "timing.gap_ms.fixed": "0",
     # Fewer than any limit but that of the ask `limit`, so that answers end by themselves.
+    "output.tokens": "40",
     "output.max_tokens": "40",
 }
 
