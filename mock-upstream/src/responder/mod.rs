@@ -318,10 +318,12 @@ fn choose<'a>(
         .map(|(name, profile)| (name.as_str(), &profile.behaviour))
         .ok_or_else(|| {
             let names: Vec<_> = config.profiles.keys().map(String::as_str).collect();
-            Refusal::bad_request(format!(
-                "{PROFILE_HEADER}: no profile is called {wanted:?}, expected one of [{}]",
-                names.join(", ")
-            ))
+            let known = match names.as_slice() {
+                [] => "the configuration has none".to_owned(),
+                names => format!("expected one of {}", names.join(", ")),
+            };
+            let message = format!("{PROFILE_HEADER}: no profile is called {wanted:?}, {known}");
+            Refusal::bad_request(message)
         })
 }
 

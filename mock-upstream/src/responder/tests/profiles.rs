@@ -55,14 +55,16 @@ fn a_header_or_else_the_model_chooses_the_profile() {
     let body = prompt(&json!({})).to_string();
     let mut headers = HeaderMap::new();
     headers.insert(PROFILE_HEADER, "sort".parse().expect("a value"));
-    let config = Config::from_toml(CONFIG, "test").expect("valid");
-    let script = ask_with(MESSAGES, body.as_bytes(), &headers, &config);
-    assert_eq!(script.status, StatusCode::BAD_REQUEST);
-    let message = whole_body(&script)["error"]["message"].to_string();
-    assert!(
-        message.contains("expected one of [busy, short]"),
-        "{message}"
-    );
+    for (config, known) in [
+        (CONFIG, "expected one of busy, short"),
+        ("", "the configuration has none"),
+    ] {
+        let config = Config::from_toml(config, "test").expect("valid");
+        let script = ask_with(MESSAGES, body.as_bytes(), &headers, &config);
+        assert_eq!(script.status, StatusCode::BAD_REQUEST);
+        let message = whole_body(&script)["error"]["message"].to_string();
+        assert!(message.contains(known), "{message}");
+    }
 }
 
 #[test]
