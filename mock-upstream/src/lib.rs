@@ -6,6 +6,11 @@
 //! formats are written by hand here, apart from any client's code, so that a wrong encoder and a wrong decoder
 //! cannot agree by sharing a type.
 //!
+//! The path of one request: `player` stamps its receipt and reads it; `stubs` asks wiremock, whose last word is
+//! [`responder::respond`]; that reads and checks the request, decides on a reply and its bill (`billing`), writes it in the
+//! API's shape, breaks it by a fault and cuts it for delivery; `player` performs the script, settles the bill with what was
+//! really written, and journals it. [`config`] says what can be asked for.
+//!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use mock_upstream::{Config, MockUpstream};

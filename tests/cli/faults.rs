@@ -13,7 +13,7 @@ struct Failed(Value);
 fn every_request_fails(origin: &str, outcome: &str, sets: &[&str]) -> Failed {
     let sandbox = Sandbox::new();
     sandbox
-        .program(["run", "live.toml", "--target", origin, "--out", "out"])
+        .run_against(origin)
         // Without a gate: that nothing succeeded is a failure by itself.
         .args(["--set", "gates=[]"])
         .args(sets.iter().flat_map(|set| ["--set", *set]))
@@ -128,14 +128,7 @@ fn data_that_is_lost_doubled_or_of_another_request() {
         let upstream = Upstream::start(failing(kind, 429));
         let sandbox = Sandbox::new();
         sandbox
-            .program([
-                "run",
-                "live.toml",
-                "--target",
-                &upstream.origin,
-                "--out",
-                "out",
-            ])
+            .run_against(&upstream.origin)
             .args(["--set", "gates=[\"cost.findings == 0\"]"])
             .args(["--set", &format!("target.truth={}", upstream.journal_url())])
             .output()
@@ -224,14 +217,7 @@ fn a_share_of_failures_fails_the_gate_and_keeps_the_rest() {
     config.behaviour.faults[0].when.share = 0.5;
     let upstream = Upstream::start(config);
     sandbox
-        .program([
-            "run",
-            "live.toml",
-            "--target",
-            &upstream.origin,
-            "--out",
-            "out",
-        ])
+        .run_against(&upstream.origin)
         .args(["--set", "load.count=20"])
         .output()
         .exits(1)
@@ -282,7 +268,8 @@ fn one_endpoint_that_is_down_does_not_hide_the_other() {
         response("200 OK", &[("content-type", "text/event-stream")], &body)
     });
     sandbox
-        .weighbridge(["run", "live.toml", "--target", &half.origin, "--out", "out"])
+        .run_against(&half.origin)
+        .output()
         .exits(1)
         .shows(&["FAIL  error_rate == 0%  openai 0.00%   anthropic 100.00%"]);
     let report = add_up(&sandbox.path("out"));
@@ -300,20 +287,17 @@ fn each_retry_is_a_row_of_one_request() {
     config.behaviour.faults[0].when.share = 0.25;
     let upstream = Upstream::start(config);
     let sandbox = Sandbox::new();
-    sandbox.weighbridge([
-        "run",
-        "live.toml",
-        "--target",
-        &upstream.origin,
-        "--out",
-        "out",
-        "--set",
-        "target.retries={ attempts = 4, wait = \"1ms\" }",
-        "--set",
-        "load.count=40",
-        "--set",
-        "gates=[]",
-    ]);
+    sandbox
+        .run_against(&upstream.origin)
+        .args([
+            "--set",
+            "target.retries={ attempts = 4, wait = \"1ms\" }",
+            "--set",
+            "load.count=40",
+            "--set",
+            "gates=[]",
+        ])
+        .output();
     let folder = sandbox.path("out");
     let all = measured(&folder);
     let again: Vec<_> = all.iter().filter(|row| row["attempt"] != "0").collect();
@@ -340,13 +324,8 @@ fn hanging_up_is_told_from_failing() {
     let upstream = Upstream::start(quick());
     let sandbox = Sandbox::new();
     sandbox
-        .weighbridge([
-            "run",
-            "live.toml",
-            "--target",
-            &upstream.origin,
-            "--out",
-            "out",
+        .run_against(&upstream.origin)
+        .args([
             "--set",
             "workload.hang_up={ share = 0.5, after_events = 2 }",
             "--set",
@@ -356,6 +335,7 @@ fn hanging_up_is_told_from_failing() {
             "--set",
             "gates=[\"error_rate == 0%\"]",
         ])
+        .output()
         .exits(0);
     let report = add_up(&sandbox.path("out"));
     for name in ENDPOINTS {

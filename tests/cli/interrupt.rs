@@ -11,14 +11,7 @@ use crate::target::{Upstream, failing, quick};
 /// Starts an endless load on `upstream`, two requests at a time.
 fn load(sandbox: &Sandbox, upstream: &Upstream, output_tokens: u32) -> Running {
     sandbox
-        .program([
-            "run",
-            "live.toml",
-            "--target",
-            &upstream.origin,
-            "--out",
-            "out",
-        ])
+        .run_against(&upstream.origin)
         .args([
             "--endpoint",
             "openai",
@@ -165,16 +158,7 @@ fn wherever_the_last_row_is_torn_the_rows_before_it_are_read() {
     let sandbox = Sandbox::new();
     // Answers that depart from the protocol, so that the last cell, which holds JSON, has something.
     let upstream = Upstream::start(failing(FaultKind::Html200, 429));
-    sandbox
-        .weighbridge([
-            "run",
-            "live.toml",
-            "--target",
-            &upstream.origin,
-            "--out",
-            "out",
-        ])
-        .exits(1);
+    sandbox.run_against(&upstream.origin).output().exits(1);
     let folder = sandbox.path("out");
     let path = folder.join("requests.csv");
     let bytes = std::fs::read(&path).expect("rows");

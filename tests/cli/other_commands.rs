@@ -135,9 +135,7 @@ fn run_loads_a_mock_of_its_own_program() {
         .trim()
         .strip_prefix("listening on ")
         .expect("the first line");
-    sandbox
-        .weighbridge(["run", "live.toml", "--target", origin, "--out", "out"])
-        .exits(0);
+    sandbox.run_against(origin).output().exits(0);
     mock.signal(Signal::TERM);
     mock.end().exits(0);
 }

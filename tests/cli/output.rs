@@ -113,14 +113,7 @@ fn a_verdict_outlives_the_readers_of_both_streams() {
     let sandbox = Sandbox::new();
     let upstream = Upstream::start(failing(FaultKind::Status, 500));
     sandbox
-        .program([
-            "run",
-            "live.toml",
-            "--target",
-            &upstream.origin,
-            "--out",
-            "out",
-        ])
+        .run_against(&upstream.origin)
         .closed_stdout()
         .closed_stderr()
         .output()

@@ -86,6 +86,11 @@ impl Sandbox {
         Program { command }
     }
 
+    /// A run of `live.toml` against `origin`, into the folder `out`.
+    pub fn run_against(&self, origin: &str) -> Program {
+        self.program(["run", "live.toml", "--target", origin, "--out", "out"])
+    }
+
     /// `weighbridge ARGS...`, to its end.
     pub fn weighbridge<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
         self.program(args).output()

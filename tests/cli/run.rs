@@ -73,14 +73,7 @@ fn the_rows_are_what_the_upstream_saw() {
     let sandbox = Sandbox::new();
     let upstream = Upstream::start(quick());
     sandbox
-        .program([
-            "run",
-            "live.toml",
-            "--target",
-            &upstream.origin,
-            "--out",
-            "out",
-        ])
+        .run_against(&upstream.origin)
         .args(["--set", "load.count=10", "--set"])
         .args([format!("target.truth={}", upstream.journal_url())])
         .output()
@@ -146,14 +139,7 @@ fn nothing_recorded_is_no_verdict_and_not_a_matching_bill() {
     config.behaviour.cost.surfaces.clear();
     let upstream = Upstream::start(config);
     sandbox
-        .program([
-            "run",
-            "live.toml",
-            "--target",
-            &upstream.origin,
-            "--out",
-            "out",
-        ])
+        .run_against(&upstream.origin)
         .args(["--set", "gates=[\"cost.delta_abs == 0 USD\"]"])
         .output()
         .exits(3)

@@ -14,7 +14,7 @@ const TELLTALE: &str = "sk-MARKED";
 fn run(origin: &str, code: i32) -> (Sandbox, Output) {
     let sandbox = Sandbox::new();
     let output = sandbox
-        .program(["run", "live.toml", "--target", origin, "--out", "out"])
+        .run_against(origin)
         .args(["--set", "target.api_key_env=WB_TEST_KEY"])
         .env("WB_TEST_KEY", KEY)
         .output()
@@ -225,14 +225,7 @@ fn an_answer_with_the_key_in_every_field() {
     });
     let sandbox = Sandbox::new();
     let output = sandbox
-        .program([
-            "run",
-            "live.toml",
-            "--target",
-            &server.origin,
-            "--out",
-            "out",
-        ])
+        .run_against(&server.origin)
         .args(["--set", "target.api_key_env=WB_TEST_KEY"])
         .args(["--set", "workload.tools_share=1.0"])
         .env("WB_TEST_KEY", KEY)
