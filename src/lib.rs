@@ -19,6 +19,7 @@ pub mod tokens;
 pub mod usage;
 
 pub mod event;
+pub mod late;
 pub mod manifest;
 pub mod prompt;
 pub mod record;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::billing::Attempt;
 use crate::billing::prices::PriceTable;
 use crate::record::Phase;
 use crate::report::{Assembly, AssemblyError, Report, console, markdown, series_csv};
@@ -43,6 +44,7 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
         &scenario.gates,
         scenario.limits.as_ref(),
         &prices,
+        scenario.pricing.policy,
         &fallback,
     );
     let mut truths = folder.truths()?;
@@ -55,7 +57,11 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
             Some(truths) if Assembly::wants_truth(&record) => truths.of(&record.trace_id)?,
             _ => &[],
         };
-        if let Err(error) = assembly.add(&record, mine) {
+        let attempt = Attempt {
+            truth: manifest.truth.is_some().then_some(mine),
+            ..Attempt::seen(&record)
+        };
+        if let Err(error) = assembly.add(&attempt) {
             failed.get_or_insert(error);
         }
         Ok(())

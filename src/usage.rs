@@ -17,6 +17,9 @@ pub struct Usage {
     pub cache_read: Option<u64>,
     /// `cache_creation_input_tokens`, of every lifetime.
     pub cache_write: Option<u64>,
+    /// The part of `cache_write` that is kept for five minutes
+    /// (`cache_creation.ephemeral_5m_input_tokens`).
+    pub cache_write_5m: Option<u64>,
     /// The part of `cache_write` that is kept for an hour
     /// (`cache_creation.ephemeral_1h_input_tokens`).
     pub cache_write_1h: Option<u64>,
@@ -71,10 +74,28 @@ impl Usage {
         take(&mut self.input, later.input);
         take(&mut self.cache_read, later.cache_read);
         take(&mut self.cache_write, later.cache_write);
+        take(&mut self.cache_write_5m, later.cache_write_5m);
         take(&mut self.cache_write_1h, later.cache_write_1h);
         take(&mut self.output, later.output);
         take(&mut self.reasoning, later.reasoning);
         take(&mut self.total, later.total);
+    }
+
+    /// Adds every count that `other` reports: what comes of taking cumulative reports for parts.
+    pub fn add(&mut self, other: &Self) {
+        fn plus(sum: &mut Option<u64>, more: Option<u64>) {
+            if let Some(more) = more {
+                *sum = Some(sum.unwrap_or(0).saturating_add(more));
+            }
+        }
+        plus(&mut self.input, other.input);
+        plus(&mut self.cache_read, other.cache_read);
+        plus(&mut self.cache_write, other.cache_write);
+        plus(&mut self.cache_write_5m, other.cache_write_5m);
+        plus(&mut self.cache_write_1h, other.cache_write_1h);
+        plus(&mut self.output, other.output);
+        plus(&mut self.reasoning, other.reasoning);
+        plus(&mut self.total, other.total);
     }
 }
 

@@ -7,74 +7,18 @@
 use std::collections::BTreeMap;
 
 use crate::endpoint::Endpoint;
-use crate::money::{Currency, Money, MoneyError};
-use crate::record::{Phase, Record};
+use crate::money::{Money, MoneyError};
+use crate::record::Phase;
 
-use super::finding::{Code, Finding, Findings, Key, Scope, Sums, Tally, key};
-use super::policy::{Charge, charge};
+use super::Attempt;
+use super::account::Account;
+use super::finding::{Findings, Scope, Tally};
+use super::policy::Policy;
 use super::prices::PriceTable;
-use super::reconcile::{Judged, Judgement, Status, judge};
+use super::reconcile::{Judged, Judgement, judge};
+use super::words::{Amounts, message};
 
-/// How many requests an endpoint's list of the worst holds.
-pub const WORST_MAX: usize = 5;
-
-/// A share as the whole numbers that it is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Coverage {
-    /// Billable attempts with both a predicted and a recorded cost.
-    pub both: u64,
-    /// Billable attempts; at least one.
-    pub billable: u64,
-}
-
-impl Coverage {
-    /// Whether no billable attempt is left out.
-    pub const fn is_full(self) -> bool {
-        self.both == self.billable
-    }
-}
-
-/// The bill of one endpoint. Sums are `None` where no attempt has the number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointBill {
-    /// Currency of every amount.
-    pub currency: Currency,
-    /// Attempts judged: what the statuses add up to.
-    pub attempts: u64,
-    /// Sum over all attempts with a predicted cost.
-    pub predicted: Option<Money>,
-    /// Sum over all attempts with a recorded cost.
-    pub recorded: Option<Money>,
-    /// Sum of recorded minus predicted, over attempts with both.
-    pub delta: Option<Money>,
-    /// The same with every difference counted as positive.
-    pub delta_abs: Option<Money>,
-    /// Share of the billable attempts with both; `None` without billable attempts.
-    pub coverage: Option<Coverage>,
-    /// Every status and how many attempts it has.
-    pub statuses: [(Status, u64); 8],
-    /// What was found, the gravest first.
-    pub findings: Vec<Finding>,
-    /// The attempts that are furthest off, the worst first.
-    pub worst: Vec<Worst>,
-}
-
-/// An attempt whose recorded cost is off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Worst {
-    /// Trace id of its request.
-    pub trace_id: String,
-    /// Which attempt of it.
-    pub attempt: u32,
-    /// The model asked for.
-    pub model: String,
-    /// What it should have cost.
-    pub predicted: Money,
-    /// What is recorded.
-    pub recorded: Money,
-    /// Recorded minus predicted.
-    pub delta: Money,
-}
+pub use super::account::{Coverage, EndpointBill, WORST_MAX, Worst};
 
 /// What the gateway was paid, as far as is known, over every phase of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,56 +33,33 @@ pub struct Spent {
 #[derive(Clone, Debug)]
 pub struct Bill<'t> {
     table: &'t PriceTable,
+    policy: Policy,
     accounts: BTreeMap<Endpoint, Account>,
     findings: Findings<Amounts>,
     spent: Spent,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Account {
-    attempts: u64,
-    predicted: Option<Money>,
-    recorded: Option<Money>,
-    delta: Option<Money>,
-    delta_abs: Option<Money>,
-    both: u64,
-    billable: u64,
-    statuses: BTreeMap<Status, u64>,
-    worst: Vec<(Key, Worst)>,
-}
-
-/// What a finding on costs sums up.
-#[derive(Clone, Debug, Default)]
-struct Amounts {
-    predicted: Option<Money>,
-    recorded: Option<Money>,
-    /// At the served model's price.
-    served: Option<Money>,
-    over: Money,
-    over_count: u64,
-    under: Money,
-    under_count: u64,
-}
-
 impl<'t> Bill<'t> {
-    /// An empty bill at the prices of `table`.
-    pub fn new(table: &'t PriceTable) -> Self {
+    /// An empty bill at the prices of `table` and by `policy`.
+    pub fn new(table: &'t PriceTable, policy: Policy) -> Self {
         Self {
             table,
+            policy,
             accounts: BTreeMap::new(),
             findings: Findings::default(),
             spent: Spent::default(),
         }
     }
 
-    /// Judges `record` and takes it up. Attempts outside the measured phase count in what was spent
+    /// Judges an attempt and takes it up. Attempts outside the measured phase count in what was spent
     /// only. The error is a sum beyond what an amount can be; the bill is then of no use.
-    pub fn add(&mut self, record: &Record) -> Result<Judged, MoneyError> {
+    pub fn add(&mut self, attempt: &Attempt<'_>) -> Result<Judged, MoneyError> {
         let Judgement {
             judged,
             observations,
             served,
-        } = judge(self.table, record)?;
+        } = judge(self.table, &self.policy, attempt)?;
+        let record = attempt.record;
         let recorded = judged.recorded.as_ref().map(|r| r.amount);
         match recorded.or(judged.predicted) {
             Some(amount) => self.spent.amount = self.spent.amount.checked_add(amount)?,
@@ -148,32 +69,11 @@ impl<'t> Bill<'t> {
             return Ok(judged);
         }
 
-        let account = self.accounts.entry(record.endpoint).or_default();
-        account.attempts += 1;
-        *account.statuses.entry(judged.status).or_default() += 1;
-        add(&mut account.predicted, judged.predicted)?;
-        add(&mut account.recorded, recorded)?;
-        add(&mut account.delta, judged.delta)?;
-        add(&mut account.delta_abs, judged.delta.map(Money::abs))?;
-        if charge(record) == Charge::AtUsage {
-            account.billable += 1;
-            account.both += u64::from(judged.delta.is_some());
-        }
-        if let (Some(predicted), Some(recorded), Some(delta)) =
-            (judged.predicted, recorded, judged.delta)
-            && judged.status == Status::Mismatched
-        {
-            let worst = Worst {
-                trace_id: record.trace_id.clone(),
-                attempt: record.attempt,
-                model: record.requested_model.clone(),
-                predicted,
-                recorded,
-                delta,
-            };
-            account.take_worst([(key(record), worst)]);
-        }
-
+        self.accounts.entry(record.endpoint).or_default().take(
+            record,
+            self.policy.charge(record),
+            &judged,
+        )?;
         self.findings.saw(&Scope::of(record));
         let sums = Amounts::of(&judged, served);
         for (code, words) in observations {
@@ -204,21 +104,8 @@ impl<'t> Bill<'t> {
         let words = |code, scope: &Scope, tally: &Tally<Amounts>, of| {
             message(self.table, code, scope, tally, of)
         };
-        Some(EndpointBill {
-            currency: self.table.currency(),
-            attempts: account.attempts,
-            predicted: account.predicted,
-            recorded: account.recorded,
-            delta: account.delta,
-            delta_abs: account.delta_abs,
-            coverage: (account.billable > 0).then_some(Coverage {
-                both: account.both,
-                billable: account.billable,
-            }),
-            statuses: Status::ALL.map(|s| (s, account.statuses.get(&s).copied().unwrap_or(0))),
-            findings: self.findings.at(endpoint, words),
-            worst: account.worst.iter().map(|(_, w)| w.clone()).collect(),
-        })
+        let findings = self.findings.at(endpoint, words);
+        Some(account.bill(self.table.currency(), findings))
     }
 
     /// What was spent over all phases, warm-up and preflight included.
@@ -227,141 +114,15 @@ impl<'t> Bill<'t> {
     }
 }
 
-impl Account {
-    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        self.attempts += other.attempts;
-        add(&mut self.predicted, other.predicted)?;
-        add(&mut self.recorded, other.recorded)?;
-        add(&mut self.delta, other.delta)?;
-        add(&mut self.delta_abs, other.delta_abs)?;
-        self.both += other.both;
-        self.billable += other.billable;
-        for (status, n) in &other.statuses {
-            *self.statuses.entry(*status).or_default() += n;
-        }
-        self.take_worst(other.worst.iter().cloned());
-        Ok(())
-    }
-
-    fn take_worst(&mut self, more: impl IntoIterator<Item = (Key, Worst)>) {
-        self.worst.extend(more);
-        self.worst
-            .sort_by(|(ka, a), (kb, b)| b.delta.abs().cmp(&a.delta.abs()).then_with(|| ka.cmp(kb)));
-        self.worst.truncate(WORST_MAX);
-    }
-}
-
-impl Amounts {
-    fn of(judged: &Judged, served: Option<Money>) -> Self {
-        // The difference as it is, noise included: the judged delta leaves that out.
-        let recorded = judged.recorded.as_ref().map(|r| r.amount);
-        let raw = recorded
-            .zip(judged.predicted)
-            .and_then(|(r, p)| r.checked_sub(p).ok());
-        let delta = raw.unwrap_or_default();
-        let nothing = Money::ZERO;
-        Self {
-            predicted: judged.predicted,
-            recorded,
-            served,
-            over: delta.max(nothing),
-            over_count: u64::from(delta > nothing),
-            under: delta.min(nothing).abs(),
-            under_count: u64::from(delta < nothing),
-        }
-    }
-}
-
-impl Sums for Amounts {
-    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        add(&mut self.predicted, other.predicted)?;
-        add(&mut self.recorded, other.recorded)?;
-        add(&mut self.served, other.served)?;
-        self.over = self.over.checked_add(other.over)?;
-        self.over_count += other.over_count;
-        self.under = self.under.checked_add(other.under)?;
-        self.under_count += other.under_count;
-        Ok(())
-    }
-}
-
-fn add(sum: &mut Option<Money>, amount: Option<Money>) -> Result<(), MoneyError> {
-    if let Some(amount) = amount {
-        *sum = Some(sum.unwrap_or_default().checked_add(amount)?);
-    }
-    Ok(())
-}
-
-/// A finding in plain words, with sums and direction.
-fn message(
-    table: &PriceTable,
-    code: Code,
-    scope: &Scope,
-    tally: &Tally<Amounts>,
-    of: u64,
-) -> String {
-    let sums = &tally.sums;
-    let show = |amount: Money| amount.display(table.currency()).to_string();
-    let sum = |amount: Option<Money>| show(amount.unwrap_or_default());
-    let on = format!("{} of {of} attempts", tally.count);
-    let (predicted, recorded) = (sum(sums.predicted), sum(sums.recorded));
-    let (over, under) = (show(sums.over), show(sums.under));
-    let words = tally.words();
-    match code {
-        Code::CostMismatch => {
-            let off = match (sums.over_count, sums.under_count) {
-                (_, 0) => format!("{over} too much"),
-                (0, _) => format!("{under} too little"),
-                (a, b) => format!("{over} too much on {a} and {under} too little on {b}"),
-            };
-            format!("recorded {recorded} for {predicted} predicted, {off}, on {on}")
-        }
-        Code::ErrorBilled => {
-            format!("recorded {recorded} for {on} that were refused or never sent")
-        }
-        Code::CostNotRecorded => {
-            format!("no cost recorded on {on}, for which {predicted} is predicted")
-        }
-        Code::CostUnreadable => format!("a cost that is no amount on {on}: {words}"),
-        Code::UsageMissing => match sums.recorded {
-            Some(_) => format!("no usage on {on}, for which {recorded} is recorded"),
-            None => format!("no usage and no cost on {on}: they may have been charged"),
-        },
-        Code::Unpriced => match sums.recorded {
-            Some(_) => format!("{words}: {on}, for which {recorded} is recorded"),
-            None => format!("{words}: {on}"),
-        },
-        Code::ModelAlias => format!(
-            "`{}` was answered by `{words}` on {on}: {predicted} at the price of the model asked for, {} at that of the one that answered",
-            scope.model,
-            sum(sums.served)
-        ),
-        Code::SurfaceDisagree => format!("{words}; the first stands. So on {on}"),
-        Code::FloatNoise => format!(
-            "recorded as predicted but for a float's noise on {on}: {over} too much and {under} too little in all"
-        ),
-        Code::RoundingDeclared => format!(
-            "recorded as predicted after the declared rounding on {on}: {over} too much and {under} too little in all"
-        ),
-        Code::UsageInconsistent => format!("the usage contradicts itself on {on}: {words}"),
-        Code::CostNotTrue
-        | Code::UsageNotTrue
-        | Code::ToolCallsLost
-        | Code::ToolCallsExtra
-        | Code::TextNotTrue
-        | Code::ReasoningNotTrue
-        | Code::TruthMissing
-        | Code::UpstreamRetried
-        | Code::StreamDowngraded => unreachable!("{} is found against the truth", code.name()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::finding::Severity;
     use super::super::testing::{money, record, usage};
     use super::*;
+    use crate::billing::finding::Finding;
+    use crate::billing::reconcile::Status;
     use crate::record::Outcome;
+    use crate::record::Record;
     use crate::usage::Usage;
     use proptest::prelude::*;
 
@@ -383,9 +144,9 @@ mod tests {
     }
 
     fn bill<'t>(table: &'t PriceTable, records: &[Record]) -> Bill<'t> {
-        let mut bill = Bill::new(table);
+        let mut bill = Bill::new(table, Policy::default());
         for record in records {
-            bill.add(record).expect("small");
+            bill.add(&Attempt::seen(record)).expect("small");
         }
         bill
     }
@@ -513,7 +274,7 @@ mod tests {
         USAGE_MISSING no usage on 2 of 9 attempts, for which $0.2 is recorded
         UNPRICED `codestral-late` has no price in builtin:keeprouter (did you mean `codestral-latest`?): 1 of 1 attempts, for which $0.3 is recorded
         UNPRICED the price of tokens read from a cache is unknown; fill in the column `cache_read` on line 2 of builtin:keeprouter: 1 of 9 attempts, for which $0.4 is recorded
-        MODEL_ALIAS `magistral-small-latest` was answered by `magistral-medium-latest` on 1 of 9 attempts: $0.00125 at the price of the model asked for, $0.0045 at that of the one that answered
+        SERVED_MODEL_DIFFERS `magistral-small-latest` was answered by `magistral-medium-latest` on 1 of 9 attempts: $0.00125 at the price of the model asked for, $0.0045 at that of the one that answered
         FLOAT_NOISE recorded as predicted but for a float's noise on 1 of 9 attempts: $0.0000000000000000002 too much and $0 too little in all
         ");
         assert_eq!(
@@ -588,9 +349,12 @@ mod tests {
     #[test]
     fn a_sum_beyond_an_amount_is_an_error() {
         let table = table();
-        let mut bill = Bill::new(&table);
-        bill.add(&attempt(0, "1e10")).expect("fits");
-        assert_eq!(bill.add(&attempt(1, "1e10")), Err(MoneyError::Overflow));
+        let mut bill = Bill::new(&table, Policy::default());
+        bill.add(&Attempt::seen(&attempt(0, "1e10"))).expect("fits");
+        assert_eq!(
+            bill.add(&Attempt::seen(&attempt(1, "1e10"))),
+            Err(MoneyError::Overflow)
+        );
     }
 
     proptest! {
@@ -614,7 +378,7 @@ mod tests {
                 })
                 .collect();
             let whole = bill(&table, &records);
-            let mut merged = Bill::new(&table);
+            let mut merged = Bill::new(&table, Policy::default());
             for worker in 0..3 {
                 let share: Vec<Record> = records
                     .iter()

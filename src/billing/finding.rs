@@ -31,52 +31,147 @@ pub enum Severity {
     Info,
 }
 
-/// What was observed.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Code {
-    /// The recorded cost is not the predicted one.
-    CostMismatch,
-    /// A cost is recorded on an attempt that should be free.
-    ErrorBilled,
-    /// The recorded cost is not the upstream's true one.
-    CostNotTrue,
-    /// The reported usage is not the upstream's true one.
-    UsageNotTrue,
-    /// The parts of a reported usage do not make its whole.
-    UsageInconsistent,
-    /// Two surfaces of one response record different costs.
-    SurfaceDisagree,
-    /// The answer has fewer tool calls than the upstream made.
-    ToolCallsLost,
-    /// The answer has more tool calls than the upstream made.
-    ToolCallsExtra,
-    /// The visible text is not the one that the upstream wrote.
-    TextNotTrue,
-    /// The reasoning is not the one that the upstream wrote.
-    ReasoningNotTrue,
-    /// Something was predicted and nothing recorded.
-    CostNotRecorded,
-    /// A cost surface holds something that is no amount.
-    CostUnreadable,
-    /// No usage was reported, so nothing can be predicted.
-    UsageMissing,
-    /// The table has no price for what was used.
-    Unpriced,
-    /// The upstream's journal has no entry for a complete answer.
-    TruthMissing,
-    /// The answer names another model than was asked for, with another price.
-    ModelAlias,
-    /// The recorded cost is right but for the noise of a float.
-    FloatNoise,
-    /// The recorded cost is right after the rounding that the table declares.
-    RoundingDeclared,
-    /// The gateway asked the upstream more often than it was asked.
-    UpstreamRetried,
-    /// A stream was asked for and the gateway asked the upstream for none.
-    StreamDowngraded,
+macro_rules! codes {
+    ($($severity:ident { $($(#[doc = $doc:literal])+ $code:ident = $name:literal,)+ })+) => {
+        /// What was observed: the causes of a wrong cost by their names, and what is odd besides.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+            JsonSchema,
+        )]
+        pub enum Code {
+            $($($(#[doc = $doc])+ #[serde(rename = $name)] $code,)+)+
+        }
+
+        impl Code {
+            /// Every code, the gravest first.
+            pub const ALL: &[Self] = &[$($(Self::$code,)+)+];
+
+            /// The name in reports and gates.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $($(Self::$code => $name,)+)+
+                }
+            }
+
+            /// What it means for the numbers.
+            pub const fn severity(self) -> Severity {
+                match self {
+                    $($(Self::$code)|+ => Severity::$severity,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    Wrong {
+        /// The recorded cost is not the predicted one, and no cause fits, or more than one.
+        CostMismatch = "COST_MISMATCH",
+        /// Nothing is recorded for what has a price.
+        UnpricedZero = "UNPRICED_ZERO",
+        /// Tokens read from a cache are billed as such and as input.
+        CacheDouble = "CACHE_DOUBLE",
+        /// Tokens read from a cache are billed at nothing.
+        CacheDropped = "CACHE_DROPPED",
+        /// Cached tokens are billed at the price of another kind.
+        CacheTierWrong = "CACHE_TIER_WRONG",
+        /// The usage reports of a stream, each of which holds the ones before, are added up.
+        StreamCumulativeSummed = "STREAM_CUMULATIVE_SUMMED",
+        /// The first usage report of a stream is billed instead of the last.
+        StreamPartialKept = "STREAM_PARTIAL_KEPT",
+        /// The output of a stream is billed at nothing: the event that counts it was missed.
+        TerminalEventMissed = "TERMINAL_EVENT_MISSED",
+        /// Reasoning tokens are billed at nothing.
+        ReasoningDropped = "REASONING_DROPPED",
+        /// Reasoning tokens are billed twice.
+        ReasoningDouble = "REASONING_DOUBLE",
+        /// An answer with tokens reports a usage of none.
+        TranslationUsageLost = "TRANSLATION_USAGE_LOST",
+        /// An answer that broke off is billed at nothing, against the policy.
+        AbortUnbilled = "ABORT_UNBILLED",
+        /// An answer that broke off is billed as a whole one, against the policy.
+        AbortFull = "ABORT_FULL",
+        /// An answer that broke off is billed by an estimate of its tokens.
+        AbortEstimated = "ABORT_ESTIMATED",
+        /// A request that was tried again is billed once more.
+        RetryDouble = "RETRY_DOUBLE",
+        /// A cost is recorded on an attempt that failed and should be free.
+        ErrorBilled = "ERROR_BILLED",
+        /// An answer from the gateway's own cache is billed, against the policy.
+        CacheHitBilled = "CACHE_HIT_BILLED",
+        /// The prices of another service tier are billed.
+        ServiceTier = "SERVICE_TIER",
+        /// The prices for another size of prompt are billed.
+        ContextTier = "CONTEXT_TIER",
+        /// Another model's prices are billed.
+        ModelAlias = "MODEL_ALIAS",
+        /// Input is billed at the price of output, and output at that of input.
+        RatesSwapped = "RATES_SWAPPED",
+        /// A price for a thousand tokens is taken for a million, or the other way round.
+        Unit1k1m = "UNIT_1K_1M",
+        /// The same percentage is on every amount, and the price list does not say so.
+        MarkupUndeclared = "MARKUP_UNDECLARED",
+        /// Amounts are rounded by a rule that the price list does not declare.
+        Rounding = "ROUNDING",
+        /// The recorded cost is not the upstream's true one.
+        CostNotTrue = "COST_NOT_TRUE",
+        /// The reported usage is not the upstream's true one.
+        UsageNotTrue = "USAGE_NOT_TRUE",
+        /// The parts of a reported usage do not make its whole.
+        UsageInconsistent = "USAGE_INCONSISTENT",
+        /// More tokens are reported than there can have been.
+        TokensImplausible = "TOKENS_IMPLAUSIBLE",
+        /// Two surfaces record different costs of one attempt.
+        SurfaceDisagree = "SURFACE_DISAGREE",
+        /// A billable attempt has no row in the ledger.
+        LedgerMissing = "LEDGER_MISSING",
+        /// An attempt has more than one row in the ledger.
+        LedgerDuplicate = "LEDGER_DUPLICATE",
+        /// The ledger has an attempt on another day than the one on which it was made.
+        DayBoundary = "DAY_BOUNDARY",
+        /// A cost was known later than it should be.
+        Late = "LATE",
+        /// Discrepancies are more frequent under more load.
+        LoadDependent = "LOAD_DEPENDENT",
+        /// The answer has fewer tool calls than the upstream made.
+        ToolCallsLost = "TOOL_CALLS_LOST",
+        /// The answer has more tool calls than the upstream made.
+        ToolCallsExtra = "TOOL_CALLS_EXTRA",
+        /// The visible text is not the one that the upstream wrote.
+        TextNotTrue = "TEXT_NOT_TRUE",
+        /// The reasoning is not the one that the upstream wrote.
+        ReasoningNotTrue = "REASONING_NOT_TRUE",
+    }
+    Unknown {
+        /// Something was predicted and nothing recorded.
+        CostNotRecorded = "COST_NOT_RECORDED",
+        /// A stream says nothing of its cost.
+        StreamCostMissing = "STREAM_COST_MISSING",
+        /// A cost surface holds something that is no amount.
+        CostUnreadable = "COST_UNREADABLE",
+        /// No usage was reported, so nothing can be predicted.
+        UsageMissing = "USAGE_MISSING",
+        /// The table has no price for what was used.
+        Unpriced = "UNPRICED",
+        /// The upstream's journal has no entry for a complete answer.
+        TruthMissing = "TRUTH_MISSING",
+        /// A row of the ledger, of the time and the models of the run, joins no attempt.
+        LedgerOrphan = "LEDGER_ORPHAN",
+        /// The cost was not known when the asking for it ended.
+        CostPending = "COST_PENDING",
+    }
+    Info {
+        /// The answer names another model than was asked for, with another price.
+        ServedModelDiffers = "SERVED_MODEL_DIFFERS",
+        /// The recorded cost is right but for the noise of a float.
+        FloatNoise = "FLOAT_NOISE",
+        /// The recorded cost is right after the rounding that the table declares.
+        RoundingDeclared = "ROUNDING_DECLARED",
+        /// The gateway asked the upstream more often than it was asked.
+        UpstreamRetried = "UPSTREAM_RETRIED",
+        /// A stream was asked for and the gateway asked the upstream for none.
+        StreamDowngraded = "STREAM_DOWNGRADED",
+    }
 }
 
 impl fmt::Display for Code {
@@ -85,58 +180,14 @@ impl fmt::Display for Code {
     }
 }
 
-impl Code {
-    /// What it means for the numbers.
-    pub const fn severity(self) -> Severity {
-        match self {
-            Self::CostMismatch
-            | Self::ErrorBilled
-            | Self::CostNotTrue
-            | Self::UsageNotTrue
-            | Self::UsageInconsistent
-            | Self::SurfaceDisagree
-            | Self::ToolCallsLost
-            | Self::ToolCallsExtra
-            | Self::TextNotTrue
-            | Self::ReasoningNotTrue => Severity::Wrong,
-            Self::CostNotRecorded
-            | Self::CostUnreadable
-            | Self::UsageMissing
-            | Self::Unpriced
-            | Self::TruthMissing => Severity::Unknown,
-            Self::ModelAlias
-            | Self::FloatNoise
-            | Self::RoundingDeclared
-            | Self::UpstreamRetried
-            | Self::StreamDowngraded => Severity::Info,
-        }
-    }
-
-    /// The name in reports and gates.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CostMismatch => "COST_MISMATCH",
-            Self::ErrorBilled => "ERROR_BILLED",
-            Self::CostNotTrue => "COST_NOT_TRUE",
-            Self::UsageNotTrue => "USAGE_NOT_TRUE",
-            Self::UsageInconsistent => "USAGE_INCONSISTENT",
-            Self::SurfaceDisagree => "SURFACE_DISAGREE",
-            Self::ToolCallsLost => "TOOL_CALLS_LOST",
-            Self::ToolCallsExtra => "TOOL_CALLS_EXTRA",
-            Self::TextNotTrue => "TEXT_NOT_TRUE",
-            Self::ReasoningNotTrue => "REASONING_NOT_TRUE",
-            Self::CostNotRecorded => "COST_NOT_RECORDED",
-            Self::CostUnreadable => "COST_UNREADABLE",
-            Self::UsageMissing => "USAGE_MISSING",
-            Self::Unpriced => "UNPRICED",
-            Self::TruthMissing => "TRUTH_MISSING",
-            Self::ModelAlias => "MODEL_ALIAS",
-            Self::FloatNoise => "FLOAT_NOISE",
-            Self::RoundingDeclared => "ROUNDING_DECLARED",
-            Self::UpstreamRetried => "UPSTREAM_RETRIED",
-            Self::StreamDowngraded => "STREAM_DOWNGRADED",
-        }
-    }
+/// A cause that explains every attempt of a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cause {
+    /// Which.
+    pub code: Code,
+    /// What exactly, where the name does not say it: the rule of a rounding, the percentage of a
+    /// markup, the model whose price it is.
+    pub detail: Option<String>,
 }
 
 /// One kind of observation on one group of attempts.
@@ -158,6 +209,8 @@ pub struct Finding {
     pub of: u64,
     /// In plain words, with sums and direction.
     pub message: String,
+    /// Where a cost is wrong: one cause, or several that fit equally; none fits if it is empty.
+    pub causes: Vec<Cause>,
     /// Trace ids of the first few.
     pub examples: Vec<String>,
 }
@@ -273,6 +326,7 @@ impl<S: Sums> Findings<S> {
                     count: tally.count,
                     of,
                     message: message(*code, scope, tally, of),
+                    causes: Vec::new(),
                     examples: tally.examples.iter().map(|key| key.3.clone()).collect(),
                 }
             })
@@ -310,28 +364,7 @@ mod tests {
 
     #[test]
     fn a_code_is_named_as_it_is_serialised() {
-        for code in [
-            Code::CostMismatch,
-            Code::ErrorBilled,
-            Code::CostNotTrue,
-            Code::UsageNotTrue,
-            Code::UsageInconsistent,
-            Code::SurfaceDisagree,
-            Code::ToolCallsLost,
-            Code::ToolCallsExtra,
-            Code::TextNotTrue,
-            Code::ReasoningNotTrue,
-            Code::CostNotRecorded,
-            Code::CostUnreadable,
-            Code::UsageMissing,
-            Code::Unpriced,
-            Code::TruthMissing,
-            Code::ModelAlias,
-            Code::FloatNoise,
-            Code::RoundingDeclared,
-            Code::UpstreamRetried,
-            Code::StreamDowngraded,
-        ] {
+        for code in Code::ALL {
             let json = serde_json::to_string(&code).expect("serialises");
             assert_eq!(json, format!("\"{}\"", code.name()));
         }

@@ -11,6 +11,7 @@
 //! clock. Reconciling shows *that* costs differ, grouped so that a cause can be seen; it does not
 //! name the cause.
 
+mod account;
 pub mod bill;
 pub mod budget;
 pub mod finding;
@@ -21,6 +22,37 @@ pub mod quote;
 pub mod reconcile;
 pub mod recorded;
 pub mod verify;
+mod words;
 
 #[cfg(test)]
 mod testing;
+
+use crate::late::{LedgerRow, Lookup};
+use crate::record::Record;
+use crate::truth::Truth;
+
+/// An attempt, and everything that anybody said of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// What the harness saw.
+    pub record: &'a Record,
+    /// What look-ups of its cost came to.
+    pub lookups: &'a [Lookup],
+    /// Its rows in the gateway's ledger; `None` without a ledger.
+    pub ledger: Option<&'a [LedgerRow]>,
+    /// The entries of its nonce in the upstream's journal, in the order in which the upstream received
+    /// them; `None` without a journal.
+    pub truth: Option<&'a [Truth]>,
+}
+
+impl<'a> Attempt<'a> {
+    /// Of which only the harness knows.
+    pub const fn seen(record: &'a Record) -> Self {
+        Self {
+            record,
+            lookups: &[],
+            ledger: None,
+            truth: None,
+        }
+    }
+}

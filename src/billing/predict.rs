@@ -1,6 +1,6 @@
 //! What a response should cost: its usage at a row's prices, exactly.
 //!
-//! In: one price row, one usage as received, the endpoint that says how to read it. Out: the exact
+//! In: one tariff, one usage as received, the endpoint that says how to read it. Out: the exact
 //! total and its components, or why there is none.
 //!
 //! A part of the input or output that was not reported (cached, written, reasoning) counts as no
@@ -11,7 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::money::{Money, MoneyError};
 use crate::usage::Usage;
 
-use super::prices::PriceRow;
+use super::prices::{PriceRow, Rates, Tariff};
 
 /// The predicted cost of one response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,12 +113,38 @@ impl TokenKind {
     }
 }
 
-/// The cost of `usage` at the prices of `row`.
+/// How many tokens of each kind are paid for: disjoint, whatever the endpoint's own accounting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quantities {
+    /// Input that no cache had a part in.
+    pub input: u64,
+    /// Input read from a cache.
+    pub cache_read: u64,
+    /// Input written to a cache for five minutes.
+    pub cache_write_5m: u64,
+    /// Input written to a cache for an hour.
+    pub cache_write_1h: u64,
+    /// Output; without the reasoning where that is priced apart.
+    pub output: u64,
+    /// Reasoning, where it is priced apart.
+    pub reasoning: u64,
+}
+
+/// The cost of `usage` by `tariff`.
 pub fn predict(
-    row: &PriceRow,
+    tariff: &Tariff<'_>,
     usage: &Usage,
     endpoint: Endpoint,
 ) -> Result<Prediction, Unpredictable> {
+    price(tariff, &quantities(tariff, usage, endpoint)?, |rates| rates)
+}
+
+/// What `usage` has of each kind that `tariff` prices.
+pub fn quantities(
+    tariff: &Tariff<'_>,
+    usage: &Usage,
+    endpoint: Endpoint,
+) -> Result<Quantities, Unpredictable> {
     let (Some(input), Some(output)) = (usage.input, usage.output) else {
         return Err(Unpredictable::NoUsage);
     };
@@ -137,9 +163,9 @@ pub fn predict(
         "cache_write",
         cache_write,
     ))?;
-    let (output, reasoning) = match row.rates.reasoning {
-        None => (output, Money::ZERO),
-        Some(rate) => {
+    let (output, reasoning) = match tariff.base().rates.reasoning {
+        None => (output, 0),
+        Some(_) => {
             let reasoning = usage.reasoning.unwrap_or(0);
             let rest = output.checked_sub(reasoning).ok_or(inconsistent(
                 "reasoning",
@@ -147,19 +173,46 @@ pub fn predict(
                 "output",
                 output,
             ))?;
-            (rest, rate.checked_mul(reasoning)?)
+            (rest, reasoning)
         }
     };
-    let rates = &row.rates;
+    Ok(Quantities {
+        input: uncached,
+        cache_read,
+        cache_write_5m: five_minutes,
+        cache_write_1h: hour,
+        output,
+        reasoning,
+    })
+}
+
+/// The cost of `quantities` by `tariff`, whose rates `adjust` may change: the identity predicts, and
+/// anything else says what a mistake in the rates would come to.
+pub fn price(
+    tariff: &Tariff<'_>,
+    quantities: &Quantities,
+    adjust: impl Fn(Rates) -> Rates,
+) -> Result<Prediction, Unpredictable> {
+    let row = tariff.base();
+    let rates = adjust(row.rates);
+    let q = quantities;
     finish(
         row,
         Components {
-            input: cost(uncached, rates.input, TokenKind::Input)?,
-            cache_read: cost(cache_read, rates.cache_read, TokenKind::CacheRead)?,
-            cache_write_5m: cost(five_minutes, rates.cache_write_5m, TokenKind::CacheWrite5m)?,
-            cache_write_1h: cost(hour, rates.cache_write_1h, TokenKind::CacheWrite1h)?,
-            output: cost(output, rates.output, TokenKind::Output)?,
-            reasoning,
+            input: cost(q.input, rates.input, TokenKind::Input)?,
+            cache_read: cost(q.cache_read, rates.cache_read, TokenKind::CacheRead)?,
+            cache_write_5m: cost(
+                q.cache_write_5m,
+                rates.cache_write_5m,
+                TokenKind::CacheWrite5m,
+            )?,
+            cache_write_1h: cost(
+                q.cache_write_1h,
+                rates.cache_write_1h,
+                TokenKind::CacheWrite1h,
+            )?,
+            output: cost(q.output, rates.output, TokenKind::Output)?,
+            reasoning: cost(q.reasoning, rates.reasoning, TokenKind::Output)?,
             ..Components::default()
         },
     )
@@ -169,10 +222,11 @@ pub fn predict(
 /// every token at the dearest known price that a token of its side can have, rounding included.
 /// A cache price that is unknown is taken to be no dearer than the known ones.
 pub fn worst_case(
-    row: &PriceRow,
+    tariff: &Tariff<'_>,
     input_tokens: u64,
     output_limit: u64,
 ) -> Result<Money, Unpredictable> {
+    let row = tariff.base();
     let rates = &row.rates;
     let known = |rate: Option<Money>, kind| rate.ok_or(Unpredictable::Unpriced { kind });
     let caches = [rates.cache_read, rates.cache_write_5m, rates.cache_write_1h];
@@ -272,14 +326,18 @@ mod tests {
         let table = PriceTable::builtin("builtin:keeprouter").expect("built in");
         let row = &table.rows()[0];
         for endpoint in Endpoint::ALL {
-            let prediction = predict(row, &usage(1000, 500), endpoint).expect("priced");
+            let prediction =
+                predict(&Tariff::of(row), &usage(1000, 500), endpoint).expect("priced");
             assert_eq!(prediction.total, money("0.00125"));
             assert_eq!(prediction.total.round_half_up(4), money("0.0013"));
             assert_eq!(prediction.components.input, money("0.0005"));
             assert_eq!(prediction.components.output, money("0.00075"));
             assert_eq!(prediction.rounded, None);
         }
-        assert_eq!(worst_case(row, 1000, 500), Ok(money("0.00125")));
+        assert_eq!(
+            worst_case(&Tariff::of(row), 1000, 500),
+            Ok(money("0.00125"))
+        );
     }
 
     #[test]
@@ -293,7 +351,9 @@ mod tests {
         };
         let cached = 30 + 15 * 12 + 5 * 20;
         for (endpoint, uncached) in [(Endpoint::OpenAi, 10), (Endpoint::Anthropic, 60)] {
-            let total = predict(&row, &usage, endpoint).expect("priced").total;
+            let total = predict(&Tariff::of(&row), &usage, endpoint)
+                .expect("priced")
+                .total;
             assert_eq!(
                 total.to_string(),
                 (uncached * 10 + cached + 200).to_string()
@@ -308,7 +368,7 @@ mod tests {
             ..usage(0, 10)
         };
         let total = |cells: &str, usage: &Usage| {
-            predict(&row(cells), usage, Endpoint::OpenAi).map(|p| p.total.to_string())
+            predict(&Tariff::of(&row(cells)), usage, Endpoint::OpenAi).map(|p| p.total.to_string())
         };
         assert_eq!(total("1,1,2,,,,,,,,,", &usage), Ok("20".to_owned()));
         assert_eq!(total("1,1,2,,,,3,,,,,", &usage), Ok("26".to_owned()));
@@ -329,7 +389,8 @@ mod tests {
     #[test]
     fn what_is_unknown_or_contradicts_itself_has_no_cost() {
         let row = row("1,10,100,,,,,,,,,");
-        let openai = |usage: Usage| predict(&row, &usage, Endpoint::OpenAi).map(|p| p.total);
+        let openai =
+            |usage: Usage| predict(&Tariff::of(&row), &usage, Endpoint::OpenAi).map(|p| p.total);
         assert_eq!(openai(Usage::default()), Err(Unpredictable::NoUsage));
         assert_eq!(
             openai(Usage {
@@ -359,7 +420,7 @@ mod tests {
             ..usage(5, 0)
         };
         assert!(matches!(
-            predict(&row, &hour, Endpoint::Anthropic),
+            predict(&Tariff::of(&row), &hour, Endpoint::Anthropic),
             Err(Unpredictable::UsageInconsistent { .. })
         ));
         assert!(matches!(
@@ -371,18 +432,22 @@ mod tests {
     #[test]
     fn declared_rounding_stands_beside_the_exact_total() {
         let row = row("1000000,0.5,1.5,,,,,0.001,10,4,up,request");
-        let prediction = predict(&row, &usage(1000, 500), Endpoint::OpenAi).expect("priced");
+        let prediction =
+            predict(&Tariff::of(&row), &usage(1000, 500), Endpoint::OpenAi).expect("priced");
         assert_eq!(prediction.components.request, money("0.001"));
         assert_eq!(prediction.components.markup, money("0.000225"));
         assert_eq!(prediction.total, money("0.002475"));
         assert_eq!(prediction.rounded, Some(money("0.0025")));
-        assert_eq!(worst_case(&row, 1000, 500), Ok(money("0.0025")));
+        assert_eq!(
+            worst_case(&Tariff::of(&row), 1000, 500),
+            Ok(money("0.0025"))
+        );
     }
 
     #[test]
     fn the_worst_case_takes_the_dearest_price_of_each_side() {
         let row = row("1,10,100,1,12,20,150,,,,,");
-        assert_eq!(worst_case(&row, 2, 3), Ok(money("490")));
+        assert_eq!(worst_case(&Tariff::of(&row), 2, 3), Ok(money("490")));
         let unknown = PriceRow {
             rates: super::super::prices::Rates {
                 output: None,
@@ -391,7 +456,7 @@ mod tests {
             ..row
         };
         assert!(matches!(
-            worst_case(&unknown, 2, 3),
+            worst_case(&Tariff::of(&unknown), 2, 3),
             Err(Unpredictable::Unpriced {
                 kind: TokenKind::Output
             })
@@ -427,11 +492,12 @@ mod tests {
                 cache_read: Some(n_read),
                 cache_write: Some(n_write),
                 cache_write_1h: Some(n_hour),
+                cache_write_5m: None,
                 output: Some(n_output),
                 reasoning: Some(n_reasoning),
                 total: None,
             };
-            let prediction = predict(&row, &usage, endpoint).expect("priced");
+            let prediction = predict(&Tariff::of(&row), &usage, endpoint).expect("priced");
 
             let [p_input, p_output, p_read, p_write, p_hour, p_reasoning] = prices.map(i128::from);
             let n = |count: u64| i128::from(count);
@@ -448,7 +514,7 @@ mod tests {
             let sum = [c.input, c.cache_read, c.cache_write_5m, c.cache_write_1h, c.output,
                 c.reasoning, c.request, c.markup].into_iter().try_fold(Money::ZERO, Money::checked_add);
             prop_assert_eq!(sum, Ok(prediction.total));
-            let worst = worst_case(&row, n_plain + n_read + n_write, n_output).expect("priced");
+            let worst = worst_case(&Tariff::of(&row), n_plain + n_read + n_write, n_output).expect("priced");
             prop_assert!(worst >= prediction.total);
         }
     }

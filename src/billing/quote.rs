@@ -89,8 +89,8 @@ pub fn quote(
     output: u64,
     cache_read: Option<u64>,
 ) -> Result<Quote, QuoteError> {
-    let row = table
-        .lookup(model, date)
+    let tariff = table
+        .tariff(model, None, date)
         .ok_or_else(|| no_row(table, model, date))?;
     let usage = Usage {
         input: Some(input),
@@ -98,8 +98,9 @@ pub fn quote(
         cache_read,
         ..Usage::default()
     };
+    let row = tariff.base();
     let prediction =
-        predict(row, &usage, Endpoint::OpenAi).map_err(|why| QuoteError::Unpredictable {
+        predict(&tariff, &usage, Endpoint::OpenAi).map_err(|why| QuoteError::Unpredictable {
             model: model.to_owned(),
             table: table.name().to_owned(),
             line: row.line,

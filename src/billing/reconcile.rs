@@ -15,8 +15,9 @@ use crate::money::{Money, MoneyError};
 use crate::record::Record;
 use crate::usage::Usage;
 
+use super::Attempt;
 use super::finding::Code;
-use super::policy::{Charge, charge};
+use super::policy::{Charge, Policy};
 use super::predict::{Prediction, Unpredictable, predict};
 use super::prices::PriceTable;
 use super::recorded::{Recorded, evidence, same_but_for_noise};
@@ -98,12 +99,21 @@ pub(super) struct Judgement {
 
 /// What `record` should have cost, what is recorded, and how the two stand to each other. The error
 /// is a difference beyond what an amount can be.
-pub fn reconcile(table: &PriceTable, record: &Record) -> Result<Judged, MoneyError> {
-    judge(table, record).map(|judgement| judgement.judged)
+pub fn reconcile(
+    table: &PriceTable,
+    policy: &Policy,
+    attempt: &Attempt<'_>,
+) -> Result<Judged, MoneyError> {
+    judge(table, policy, attempt).map(|judgement| judgement.judged)
 }
 
 /// [`reconcile`], with what a bill says about it.
-pub(super) fn judge(table: &PriceTable, record: &Record) -> Result<Judgement, MoneyError> {
+pub(super) fn judge(
+    table: &PriceTable,
+    policy: &Policy,
+    attempt: &Attempt<'_>,
+) -> Result<Judgement, MoneyError> {
+    let record = attempt.record;
     let mut observations: Vec<Observation> = Vec::new();
     let evidence = evidence(record);
     if let Some((surface, digits)) = evidence.unreadable {
@@ -120,7 +130,7 @@ pub(super) fn judge(table: &PriceTable, record: &Record) -> Result<Judgement, Mo
     let recorded = evidence.stands;
 
     let mut served = None;
-    let (status, predicted) = match charge(record) {
+    let (status, predicted) = match policy.charge(record) {
         Charge::Free => {
             let billed = recorded.as_ref().is_some_and(|r| !r.amount.is_zero());
             if billed {
@@ -133,7 +143,7 @@ pub(super) fn judge(table: &PriceTable, record: &Record) -> Result<Judgement, Mo
             };
             (status, Some(Money::ZERO))
         }
-        Charge::AtUsage => {
+        Charge::AtUsage | Charge::Whole | Charge::Delivered => {
             if let Some(words) = inconsistency(&record.final_usage(), record.endpoint) {
                 observations.push((Code::UsageInconsistent, Some(words)));
             }
@@ -143,7 +153,7 @@ pub(super) fn judge(table: &PriceTable, record: &Record) -> Result<Judgement, Mo
                     observations.extend(observation.map(|code| (code, None)));
                     served = priced_as_served(table, record, prediction.total);
                     if served.is_some() {
-                        observations.push((Code::ModelAlias, record.served_model.clone()));
+                        observations.push((Code::ServedModelDiffers, record.served_model.clone()));
                     }
                     (status, Some(prediction.total))
                 }
@@ -191,7 +201,9 @@ fn price(table: &PriceTable, record: &Record, model: &str) -> Result<Prediction,
     let Some(date) = sent_on(record) else {
         return Err(unpriced("the day of sending is unknown".to_owned()));
     };
-    let Some(row) = table.lookup(model, date) else {
+    let tier = record.served_tier.as_deref();
+    let tier = tier.or(record.requested_tier.as_deref());
+    let Some(tariff) = table.tariff(model, tier, date) else {
         let words = if table.knows(model) {
             format!("`{model}` has no price on {date} in {}", table.name())
         } else {
@@ -202,7 +214,8 @@ fn price(table: &PriceTable, record: &Record, model: &str) -> Result<Prediction,
         };
         return Err(unpriced(words));
     };
-    predict(row, usage, record.endpoint).map_err(|why| match why {
+    let row = tariff.base();
+    predict(&tariff, usage, record.endpoint).map_err(|why| match why {
         Unpredictable::NoUsage => no_usage(),
         Unpredictable::Unpriced { .. } => {
             unpriced(format!("{why} on line {} of {}", row.line, table.name()))
@@ -304,7 +317,7 @@ mod tests {
 
     fn check(record: &Record, status: Status, delta: Option<&str>, codes: &[Code]) {
         let table = PriceTable::read("t.csv", TABLE).expect("valid");
-        let judged = reconcile(&table, record).expect("small");
+        let judged = reconcile(&table, &Policy::default(), &Attempt::seen(record)).expect("small");
         assert_eq!(judged.status, status, "{record:?}");
         assert_eq!(judged.delta, delta.map(money), "{record:?}");
         assert_eq!(judged.findings, codes, "{record:?}");
@@ -531,13 +544,13 @@ mod tests {
             &served("dear", "0.00125"),
             Status::Matched,
             Some("0"),
-            &[Code::ModelAlias],
+            &[Code::ServedModelDiffers],
         );
         check(
             &served("dear", "0.0125"),
             Status::Mismatched,
             Some("0.01125"),
-            &[Code::CostMismatch, Code::ModelAlias],
+            &[Code::CostMismatch, Code::ServedModelDiffers],
         );
     }
 
@@ -556,7 +569,8 @@ mod tests {
                 sent_utc: Some(sent.to_owned()),
                 ..attempt("")
             };
-            let judged = reconcile(&table, &record).expect("small");
+            let judged =
+                reconcile(&table, &Policy::default(), &Attempt::seen(&record)).expect("small");
             assert_eq!(judged.predicted, predicted.map(money), "{sent}");
         }
     }

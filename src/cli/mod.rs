@@ -329,8 +329,8 @@ fn preview(inputs: &Inputs, start: Start) -> String {
         // Of several models, the dearest: a preview may be too high, never too low.
         let cost = |input, output| {
             let costs = scenario.target.models.iter().map(|model| {
-                let row = inputs.prices.lookup(model, date)?;
-                predict::worst_case(row, input, output)
+                let tariff = inputs.prices.tariff(model, None, date)?;
+                predict::worst_case(&tariff, input, output)
                     .ok()?
                     .checked_mul(requests)
                     .ok()

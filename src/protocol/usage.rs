@@ -38,6 +38,7 @@ object! {
 object! {
     /// Cache writes by how long they are kept.
     Lifetimes {
+        "ephemeral_5m_input_tokens" => five_minutes: Count,
         "ephemeral_1h_input_tokens" => one_hour: Count,
     }
 }
@@ -67,6 +68,7 @@ pub(super) fn report(counts: Option<&Counts>, endpoint: Endpoint, sink: &mut Sin
                 counts.prompt_details.cache_creation,
                 counts.prompt_details.cache_write,
             ]),
+            cache_write_5m: first(&[counts.lifetimes.five_minutes]),
             cache_write_1h: first(&[counts.lifetimes.one_hour]),
             output: first(&[counts.completion]),
             reasoning: first(&[counts.completion_details.reasoning]),
@@ -76,6 +78,7 @@ pub(super) fn report(counts: Option<&Counts>, endpoint: Endpoint, sink: &mut Sin
             input: first(&[counts.input]),
             cache_read: first(&[counts.cache_read]),
             cache_write: first(&[counts.cache_creation]),
+            cache_write_5m: first(&[counts.lifetimes.five_minutes]),
             cache_write_1h: first(&[counts.lifetimes.one_hour]),
             output: first(&[counts.output]),
             reasoning: None,

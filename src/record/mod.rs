@@ -17,11 +17,13 @@ use crate::usage::Usage;
 pub use fact::{Fact, FactSink};
 
 /// Version of the facts' columns. Version 1 has no retries, no seconds, and less about the
-/// harness's own health.
-pub const FACTS_SCHEMA: &str = "weighbridge.facts/2";
+/// harness's own health; version 2 knows no service tiers, no gateway's cache, and of several usage
+/// reports only the first and the last.
+pub const FACTS_SCHEMA: &str = "weighbridge.facts/3";
 
 /// Versions that can be read.
-pub const FACTS_SCHEMAS_READ: [&str; 2] = ["weighbridge.facts/1", FACTS_SCHEMA];
+pub const FACTS_SCHEMAS_READ: [&str; 3] =
+    ["weighbridge.facts/1", "weighbridge.facts/2", FACTS_SCHEMA];
 
 /// Which part of the run an attempt belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -207,6 +209,10 @@ pub struct Record {
     pub planned_input: u64,
     /// The output limit asked for, in tokens.
     pub output_limit: Option<u64>,
+    /// The service tier asked for, if any.
+    pub requested_tier: Option<String>,
+    /// Bytes of the request's body.
+    pub body_bytes: Option<u64>,
     /// Requests in flight at this endpoint, this one included, when it was sent.
     pub in_flight: Option<u32>,
     /// UTC time of sending, RFC 3339 with microseconds.
@@ -229,8 +235,14 @@ pub struct Record {
     pub response_id: Option<String>,
     /// The provider's or gateway's id of the request (`x-request-id`, `request-id`).
     pub request_id: Option<String>,
+    /// The gateway's id of the call (`x-litellm-call-id` and the like).
+    pub call_id: Option<String>,
     /// The model that the response names.
     pub served_model: Option<String>,
+    /// The service tier that the response names.
+    pub served_tier: Option<String>,
+    /// What a header says of the gateway's own cache, as `name: value`.
+    pub gateway_cache: Option<String>,
 
     /// First byte of the body.
     pub first_byte: Option<Offset>,
@@ -253,6 +265,10 @@ pub struct Record {
     pub first_usage: Usage,
     /// The last usage, as received: each count's last non-null value.
     pub last_usage: Usage,
+    /// Reports of usage.
+    pub usage_reports: u32,
+    /// The sum of all of them: no count of anything, but what a gateway bills that adds them up.
+    pub summed_usage: Usage,
     /// Each cost surface that held a number, and its digits.
     pub costs: Vec<(String, String)>,
     /// SHA-256 of the visible text, first 16 hex digits; `None` without text.
@@ -281,6 +297,8 @@ impl Record {
             requested_model: String::new(),
             planned_input: 0,
             output_limit: None,
+            requested_tier: None,
+            body_bytes: None,
             in_flight: None,
             sent_utc: None,
             due: None,
@@ -291,7 +309,10 @@ impl Record {
             error: None,
             response_id: None,
             request_id: None,
+            call_id: None,
             served_model: None,
+            served_tier: None,
+            gateway_cache: None,
             first_byte: None,
             first_token: None,
             first_reasoning: None,
@@ -302,6 +323,8 @@ impl Record {
             counts: Counts::default(),
             first_usage: Usage::default(),
             last_usage: Usage::default(),
+            usage_reports: 0,
+            summed_usage: Usage::default(),
             costs: Vec::new(),
             text_sha256: None,
             reasoning_sha256: None,
@@ -348,6 +371,8 @@ pub struct Counts {
     pub visible_events: u64,
     /// Events of class A or G.
     pub call_events: u64,
+    /// Characters of text, of reasoning, of calls' names and of arguments.
+    pub characters: u64,
     /// Token-bearing events inside the measured window, whatever the phase of the request.
     pub window_token_events: u64,
     /// Gaps between successive token-bearing events.

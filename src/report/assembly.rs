@@ -7,8 +7,10 @@ use super::{
     Latency, Mode, Quantiles, REPORT_SCHEMA, Report, Requests, Run, ScheduleLag, Size, Sizes,
     Spent, Throughput, ToolCalls, Truth as TruthReport, Usage, Validity, Verdict, Worst,
 };
+use crate::billing::Attempt;
 use crate::billing::bill::{Bill, EndpointBill};
 use crate::billing::finding::Finding;
+use crate::billing::policy::Policy;
 use crate::billing::prices::PriceTable;
 use crate::billing::verify::{Verification, Verifier};
 use crate::endpoint::Endpoint;
@@ -88,6 +90,7 @@ impl<'a> Assembly<'a> {
         gates: &'a [verdict::Gate],
         limits: Option<&'a Limits>,
         prices: &'a PriceTable,
+        policy: Policy,
         last_sent: &BTreeMap<Endpoint, Window>,
     ) -> Self {
         // Where none is known there are no rates: what happened in it was counted by one, and must
@@ -107,7 +110,7 @@ impl<'a> Assembly<'a> {
             limits,
             prices,
             summary: Summary::new(&windows),
-            bill: Bill::new(prices),
+            bill: Bill::new(prices, policy),
             verifier: Verifier::new(),
             against_truth: BTreeMap::new(),
             answered: Answered::default(),
@@ -136,9 +139,9 @@ impl<'a> Assembly<'a> {
         (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured)
     }
 
-    /// Puts in an attempt, and the journal's entries of its nonce in the order in which the upstream
-    /// received them.
-    pub fn add(&mut self, record: &Record, truths: &[Truth]) -> Result<(), AssemblyError> {
+    /// Puts in an attempt, and what others said of it.
+    pub fn add(&mut self, attempt: &Attempt<'_>) -> Result<(), AssemblyError> {
+        let record = attempt.record;
         let none = Limits::default();
         self.summary
             .endpoints
@@ -146,8 +149,8 @@ impl<'a> Assembly<'a> {
             .ok_or(AssemblyError::UnplannedEndpoint(record.endpoint))?
             .add(record, self.limits.unwrap_or(&none));
         self.series.add(record);
-        self.bill.add(record)?;
-        if self.manifest.truth.is_some() {
+        self.bill.add(attempt)?;
+        if let Some(truths) = attempt.truth {
             self.verifier.add(record, truths)?;
             if Self::wants_truth(record) {
                 self.answered.all += 1;
@@ -699,13 +702,20 @@ mod tests {
     fn report(planned: u64, attempts: &[(u32, bool, Outcome)]) -> Result<Report, AssemblyError> {
         let prices = PriceTable::builtin("builtin:keeprouter").expect("built in");
         let manifest = manifest(planned);
-        let mut assembly = Assembly::new(&manifest, &[], None, &prices, &BTreeMap::new());
+        let mut assembly = Assembly::new(
+            &manifest,
+            &[],
+            None,
+            &prices,
+            Policy::default(),
+            &BTreeMap::new(),
+        );
         for (number, last, outcome) in attempts {
             let (phase, endpoint) = (Phase::Measured, Endpoint::OpenAi);
             let mut record = Record::new(String::new(), phase, endpoint, Class::Chat);
             (record.attempt, record.last, record.outcome) = (*number, *last, *outcome);
             record.sent = Some(Offset::ZERO);
-            assembly.add(&record, &[])?;
+            assembly.add(&Attempt::seen(&record))?;
         }
         assembly.finish()
     }

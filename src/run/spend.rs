@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::billing::budget::{Budget, Exhausted, Reservation};
-use crate::billing::policy::{Charge, charge};
+use crate::billing::policy::{Charge, Policy};
 use crate::billing::predict::{predict, worst_case};
 use crate::billing::prices::PriceTable;
 use crate::money::Money;
@@ -17,15 +17,17 @@ use crate::record::Record;
 #[derive(Debug)]
 pub struct Spend {
     prices: Arc<PriceTable>,
+    policy: Policy,
     budget: Option<Budget>,
     spent: Mutex<Option<Money>>,
 }
 
 impl Spend {
-    /// Nothing spent yet, by `prices`, under `limit` if there is one.
-    pub fn new(prices: Arc<PriceTable>, limit: Option<Money>) -> Self {
+    /// Nothing spent yet, by `prices` and `policy`, under `limit` if there is one.
+    pub fn new(prices: Arc<PriceTable>, policy: Policy, limit: Option<Money>) -> Self {
         Self {
             prices,
+            policy,
             budget: limit.map(Budget::new),
             spent: Mutex::new(None),
         }
@@ -42,10 +44,11 @@ impl Spend {
         let Some(budget) = &self.budget else {
             return Ok(None);
         };
-        let row = self.prices.lookup(&record.requested_model, date);
-        let worst = row
+        let tier = record.requested_tier.as_deref();
+        let tariff = self.prices.tariff(&record.requested_model, tier, date);
+        let worst = tariff
             .zip(record.output_limit)
-            .and_then(|(row, output)| worst_case(row, body_bytes as u64, output).ok());
+            .and_then(|(tariff, output)| worst_case(&tariff, body_bytes as u64, output).ok());
         budget.reserve(worst.unwrap_or(Money::MAX)).map(Some)
     }
 
@@ -56,13 +59,14 @@ impl Spend {
         record: &Record,
         date: jiff::civil::Date,
     ) {
-        let row = self.prices.lookup(&record.requested_model, date);
-        let actual = row
-            .and_then(|row| predict(row, &record.final_usage(), record.endpoint).ok())
+        let tier = record.requested_tier.as_deref();
+        let tariff = self.prices.tariff(&record.requested_model, tier, date);
+        let actual = tariff
+            .and_then(|tariff| predict(&tariff, &record.final_usage(), record.endpoint).ok())
             .map(|prediction| prediction.total);
         // What was refused or never sent costs nothing; of anything else without a usage we cannot
         // know, and the worst case stays spent.
-        let actual = actual.or((charge(record) == Charge::Free).then_some(Money::ZERO));
+        let actual = actual.or((self.policy.charge(record) == Charge::Free).then_some(Money::ZERO));
         if let Some(reservation) = reservation {
             reservation.settle(actual);
         }

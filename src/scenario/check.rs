@@ -542,6 +542,7 @@ impl Check<'_> {
         };
         Some(Pricing {
             table: pricing.table.clone(),
+            policy: pricing.policy,
             surfaces: surfaces.into(),
             budget,
         })

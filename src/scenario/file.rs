@@ -10,6 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::billing::policy::Policy;
 use crate::workload::{Cache, Size};
 
 /// A scenario: what to load, with what, how hard, and what must hold.
@@ -455,6 +456,9 @@ pub struct Pricing {
     /// `stream:/json/pointer`; default: the places of the known gateways.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Vec<String>>,
+    /// What the price list says that is not about tokens.
+    #[serde(skip_serializing_if = "is_default")]
+    pub policy: Policy,
     /// Hard limit of what a command may spend, as in `5 USD`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
@@ -465,9 +469,14 @@ impl Default for Pricing {
         Self {
             table: "builtin:keeprouter".to_owned(),
             recorded: None,
+            policy: Policy::default(),
             budget: None,
         }
     }
+}
+
+fn is_default(policy: &Policy) -> bool {
+    *policy == Policy::default()
 }
 
 /// How the offline upstream behaves.

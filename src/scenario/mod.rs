@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
+use crate::billing::policy::Policy;
 use crate::endpoint::Endpoint;
 use crate::metrics::Limits;
 use crate::money::{Currency, Money};
@@ -212,6 +213,8 @@ pub struct Pricing {
     pub table: String,
     /// Where the cost is recorded.
     pub surfaces: Arc<[Surface]>,
+    /// What is charged beside what tokens cost.
+    pub policy: Policy,
     /// The most that a command may spend.
     pub budget: Option<(Money, Currency)>,
 }

@@ -30,6 +30,10 @@ pub(super) struct Row<'a> {
     streaming: bool,
     requested_model: &'a str,
     served_model: Option<&'a str>,
+    #[serde(default)]
+    requested_tier: Option<&'a str>,
+    #[serde(default)]
+    served_tier: Option<&'a str>,
     outcome: Outcome,
     status: Option<u16>,
     error: Option<&'a str>,
@@ -48,6 +52,8 @@ pub(super) struct Row<'a> {
     in_flight: Option<u32>,
     planned_input: u64,
     output_limit: Option<u64>,
+    #[serde(default)]
+    body_bytes: Option<u64>,
     bytes: u64,
     frames: u64,
     events: u64,
@@ -56,6 +62,8 @@ pub(super) struct Row<'a> {
     reasoning_events: u64,
     visible_events: u64,
     call_events: u64,
+    #[serde(default)]
+    characters: u64,
     window_token_events: u64,
     gap_count: u64,
     gap_sum_ns: u64,
@@ -67,6 +75,8 @@ pub(super) struct Row<'a> {
     first_input: Option<u64>,
     first_cache_read: Option<u64>,
     first_cache_write: Option<u64>,
+    #[serde(default)]
+    first_cache_write_5m: Option<u64>,
     first_cache_write_1h: Option<u64>,
     first_output: Option<u64>,
     first_reasoning_tokens: Option<u64>,
@@ -74,16 +84,40 @@ pub(super) struct Row<'a> {
     last_input: Option<u64>,
     last_cache_read: Option<u64>,
     last_cache_write: Option<u64>,
+    #[serde(default)]
+    last_cache_write_5m: Option<u64>,
     last_cache_write_1h: Option<u64>,
     last_output: Option<u64>,
     last_reasoning_tokens: Option<u64>,
     last_total: Option<u64>,
+    #[serde(default)]
+    usage_reports: u32,
+    #[serde(default)]
+    sum_input: Option<u64>,
+    #[serde(default)]
+    sum_cache_read: Option<u64>,
+    #[serde(default)]
+    sum_cache_write: Option<u64>,
+    #[serde(default)]
+    sum_cache_write_5m: Option<u64>,
+    #[serde(default)]
+    sum_cache_write_1h: Option<u64>,
+    #[serde(default)]
+    sum_output: Option<u64>,
+    #[serde(default)]
+    sum_reasoning_tokens: Option<u64>,
+    #[serde(default)]
+    sum_total: Option<u64>,
     #[serde(borrow)]
     costs: Cow<'a, str>,
     text_sha256: Option<&'a str>,
     reasoning_sha256: Option<&'a str>,
     response_id: Option<&'a str>,
     request_id: Option<&'a str>,
+    #[serde(default)]
+    call_id: Option<&'a str>,
+    #[serde(default)]
+    gateway_cache: Option<&'a str>,
     #[serde(borrow)]
     oddities: Cow<'a, str>,
 }
@@ -142,6 +176,7 @@ impl<'a> From<&'a Record> for Row<'a> {
             reasoning_events,
             visible_events,
             call_events,
+            characters,
             window_token_events,
             gap_count,
             gap_sum_ns,
@@ -151,7 +186,7 @@ impl<'a> From<&'a Record> for Row<'a> {
             calls,
             calls_valid,
         } = record.counts;
-        let (first, last) = (record.first_usage, record.last_usage);
+        let (first, last, sum) = (record.first_usage, record.last_usage, record.summed_usage);
         Self {
             trace_id: &record.trace_id,
             attempt: record.attempt,
@@ -164,6 +199,8 @@ impl<'a> From<&'a Record> for Row<'a> {
             streaming: record.streaming,
             requested_model: &record.requested_model,
             served_model: record.served_model.as_deref(),
+            requested_tier: record.requested_tier.as_deref(),
+            served_tier: record.served_tier.as_deref(),
             outcome: record.outcome,
             status: record.status,
             error: record.error.as_deref(),
@@ -182,6 +219,7 @@ impl<'a> From<&'a Record> for Row<'a> {
             in_flight: record.in_flight,
             planned_input: record.planned_input,
             output_limit: record.output_limit,
+            body_bytes: record.body_bytes,
             bytes,
             frames,
             events,
@@ -190,6 +228,7 @@ impl<'a> From<&'a Record> for Row<'a> {
             reasoning_events,
             visible_events,
             call_events,
+            characters,
             window_token_events,
             gap_count,
             gap_sum_ns,
@@ -201,6 +240,7 @@ impl<'a> From<&'a Record> for Row<'a> {
             first_input: first.input,
             first_cache_read: first.cache_read,
             first_cache_write: first.cache_write,
+            first_cache_write_5m: first.cache_write_5m,
             first_cache_write_1h: first.cache_write_1h,
             first_output: first.output,
             first_reasoning_tokens: first.reasoning,
@@ -208,15 +248,27 @@ impl<'a> From<&'a Record> for Row<'a> {
             last_input: last.input,
             last_cache_read: last.cache_read,
             last_cache_write: last.cache_write,
+            last_cache_write_5m: last.cache_write_5m,
             last_cache_write_1h: last.cache_write_1h,
             last_output: last.output,
             last_reasoning_tokens: last.reasoning,
             last_total: last.total,
+            usage_reports: record.usage_reports,
+            sum_input: sum.input,
+            sum_cache_read: sum.cache_read,
+            sum_cache_write: sum.cache_write,
+            sum_cache_write_5m: sum.cache_write_5m,
+            sum_cache_write_1h: sum.cache_write_1h,
+            sum_output: sum.output,
+            sum_reasoning_tokens: sum.reasoning,
+            sum_total: sum.total,
             costs: object(&record.costs),
             text_sha256: record.text_sha256.as_deref(),
             reasoning_sha256: record.reasoning_sha256.as_deref(),
             response_id: record.response_id.as_deref(),
             request_id: record.request_id.as_deref(),
+            call_id: record.call_id.as_deref(),
+            gateway_cache: record.gateway_cache.as_deref(),
             oddities: object(&record.oddities),
         }
     }
@@ -240,6 +292,8 @@ impl TryFrom<Row<'_>> for Record {
             requested_model: row.requested_model.to_owned(),
             planned_input: row.planned_input,
             output_limit: row.output_limit,
+            requested_tier: text(row.requested_tier),
+            body_bytes: row.body_bytes,
             in_flight: row.in_flight,
             sent_utc: text(row.sent_utc),
             due: row.due_ns,
@@ -250,7 +304,10 @@ impl TryFrom<Row<'_>> for Record {
             error: text(row.error),
             response_id: text(row.response_id),
             request_id: text(row.request_id),
+            call_id: text(row.call_id),
             served_model: text(row.served_model),
+            served_tier: text(row.served_tier),
+            gateway_cache: text(row.gateway_cache),
             first_byte: row.first_byte_ns,
             first_token: row.first_token_ns,
             first_reasoning: row.first_reasoning_ns,
@@ -267,6 +324,7 @@ impl TryFrom<Row<'_>> for Record {
                 reasoning_events: row.reasoning_events,
                 visible_events: row.visible_events,
                 call_events: row.call_events,
+                characters: row.characters,
                 window_token_events: row.window_token_events,
                 gap_count: row.gap_count,
                 gap_sum_ns: row.gap_sum_ns,
@@ -280,6 +338,7 @@ impl TryFrom<Row<'_>> for Record {
                 input: row.first_input,
                 cache_read: row.first_cache_read,
                 cache_write: row.first_cache_write,
+                cache_write_5m: row.first_cache_write_5m,
                 cache_write_1h: row.first_cache_write_1h,
                 output: row.first_output,
                 reasoning: row.first_reasoning_tokens,
@@ -289,10 +348,22 @@ impl TryFrom<Row<'_>> for Record {
                 input: row.last_input,
                 cache_read: row.last_cache_read,
                 cache_write: row.last_cache_write,
+                cache_write_5m: row.last_cache_write_5m,
                 cache_write_1h: row.last_cache_write_1h,
                 output: row.last_output,
                 reasoning: row.last_reasoning_tokens,
                 total: row.last_total,
+            },
+            usage_reports: row.usage_reports,
+            summed_usage: Usage {
+                input: row.sum_input,
+                cache_read: row.sum_cache_read,
+                cache_write: row.sum_cache_write,
+                cache_write_5m: row.sum_cache_write_5m,
+                cache_write_1h: row.sum_cache_write_1h,
+                output: row.sum_output,
+                reasoning: row.sum_reasoning_tokens,
+                total: row.sum_total,
             },
             costs: pairs(&row.costs)?,
             text_sha256: text(row.text_sha256),

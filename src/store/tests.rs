@@ -54,6 +54,11 @@ fn record() -> Record {
     record.response_id = Some("r".to_owned());
     record.request_id = Some("q".to_owned());
     record.served_model = Some("s".to_owned());
+    record.call_id = Some("c".to_owned());
+    record.requested_tier = Some("flex".to_owned());
+    record.served_tier = Some("default".to_owned());
+    record.gateway_cache = Some("x-cache: HIT".to_owned());
+    record.body_bytes = Some(n());
     record.counts = Counts {
         bytes: n(),
         frames: n(),
@@ -63,6 +68,7 @@ fn record() -> Record {
         reasoning_events: n(),
         visible_events: n(),
         call_events: n(),
+        characters: n(),
         window_token_events: n(),
         gap_count: n(),
         gap_sum_ns: n(),
@@ -76,6 +82,7 @@ fn record() -> Record {
         input: Some(n()),
         cache_read: Some(n()),
         cache_write: Some(n()),
+        cache_write_5m: Some(n()),
         cache_write_1h: Some(n()),
         output: Some(n()),
         reasoning: Some(n()),
@@ -83,6 +90,8 @@ fn record() -> Record {
     };
     record.first_usage = usage();
     record.last_usage = usage();
+    record.summed_usage = usage();
+    record.usage_reports = 103;
     record.costs = vec![("stream:/usage/cost".to_owned(), "5e-07".to_owned())];
     record.text_sha256 = Some("t".to_owned());
     record.reasoning_sha256 = Some("u".to_owned());

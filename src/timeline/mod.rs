@@ -202,6 +202,8 @@ impl Timeline {
                     record.first_usage = usage;
                 }
                 record.last_usage.overwrite(&usage);
+                record.usage_reports += 1;
+                record.summed_usage.add(&usage);
             }
             Event::Finish { reason, raw } => {
                 self.finish = Some(reason);

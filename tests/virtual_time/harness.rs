@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use weighbridge::billing::Attempt;
 use weighbridge::billing::prices::PriceTable;
 use weighbridge::client::Failure;
 use weighbridge::client::scripted::{Answer, Ending, Response, Scripted};
@@ -118,6 +119,7 @@ impl Ran {
             &self.scenario.gates,
             limits,
             &self.prices,
+            self.scenario.pricing.policy,
             &BTreeMap::new(),
         );
         let truths = truths.unwrap_or_default();
@@ -128,7 +130,10 @@ impl Ran {
                     let mine = truths.iter().filter(|t| t.nonce == record.trace_id);
                     let mine: Vec<Truth> = mine.cloned().collect();
                     assembly
-                        .add(record, &mine)
+                        .add(&Attempt {
+                            truth: manifest.truth.is_some().then_some(mine.as_slice()),
+                            ..Attempt::seen(record)
+                        })
                         .expect("planned endpoints and small amounts");
                     for call in calls {
                         assembly.add_call(call);
@@ -194,7 +199,7 @@ pub fn conduct_by<F: Future<Output = bool> + Send + 'static>(
             begins: Offset::ZERO,
         };
         let budget = scenario.pricing.budget.map(|(amount, _)| amount);
-        let account = Spend::new(Arc::new(prices.clone()), budget);
+        let account = Spend::new(Arc::new(prices.clone()), scenario.pricing.policy, budget);
         let shared = Shared::new(
             &plan,
             workers,

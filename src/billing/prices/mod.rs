@@ -93,6 +93,25 @@ pub struct Rates {
     pub reasoning: Option<Money>,
 }
 
+/// What prices a model's requests in one service tier on one day: a row for each size of prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tariff<'t> {
+    /// By the size of prompt from which they hold, the first for every prompt; not empty.
+    rows: Vec<&'t PriceRow>,
+}
+
+impl<'t> Tariff<'t> {
+    /// One row for every prompt.
+    pub fn of(row: &'t PriceRow) -> Self {
+        Self { rows: vec![row] }
+    }
+
+    /// The row that holds for the shortest prompt.
+    pub fn base(&self) -> &'t PriceRow {
+        self.rows[0]
+    }
+}
+
 /// A declared rounding of each request's total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rounding {
@@ -167,9 +186,15 @@ impl PriceTable {
         models
     }
 
-    /// The row that prices `model` on `date` (UTC): among the rows that hold on that day, the one
-    /// of exactly this name, else the one with the longest prefix of it.
-    pub fn lookup(&self, model: &str, date: Date) -> Option<&PriceRow> {
+    /// What prices `model` in `service_tier` on `date` (UTC): of the rows that hold on that day, those
+    /// of exactly this name, else those with the longest prefix of it.
+    pub fn tariff(
+        &self,
+        model: &str,
+        service_tier: Option<&str>,
+        date: Date,
+    ) -> Option<Tariff<'_>> {
+        let _ = service_tier;
         let named = self.exact.get(model).into_iter().flatten();
         let prefixed = self
             .prefixes
@@ -179,6 +204,7 @@ impl PriceTable {
             .chain(prefixed)
             .map(|&i| &self.rows[i])
             .find(|row| row.holds_on(date))
+            .map(Tariff::of)
     }
 
     /// Whether the table has a price for `model` on any day.
@@ -235,7 +261,8 @@ mod tests {
             ("ministral-8b-latest", "0.15", "0.15"),
             ("ministral-3b-latest", "0.1", "0.1"),
         ] {
-            let row = table.lookup(model, day("2026-07-05")).expect(model);
+            let tariff = table.tariff(model, None, day("2026-07-05")).expect(model);
+            let row = tariff.base();
             let million = |rate: Option<Money>| {
                 let rate = rate.expect("priced");
                 rate.checked_mul(1_000_000).expect("small").to_string()
@@ -245,7 +272,7 @@ mod tests {
             assert_eq!(row.rates.cache_read, None, "unknown is not free");
             assert_eq!(row.provider.as_deref(), Some("mistral"));
             assert_eq!(row.checked_at, Some(day("2026-07-05")));
-            assert_eq!(table.lookup(model, day("2026-07-04")), None);
+            assert_eq!(table.tariff(model, None, day("2026-07-04")), None);
         }
     }
 
@@ -257,7 +284,11 @@ mod tests {
              m-large-,prefix,USD,1,2,2\n\
              m-large-1,,USD,1,3,3\n",
         );
-        let line = |model: &str| table.lookup(model, day("2026-01-01")).map(|r| r.line);
+        let line = |model: &str| {
+            table
+                .tariff(model, None, day("2026-01-01"))
+                .map(|t| t.base().line)
+        };
         assert_eq!(line("m-large-1"), Some(4));
         assert_eq!(line("m-large-2"), Some(3));
         assert_eq!(line("m-small"), Some(2));
@@ -273,7 +304,7 @@ mod tests {
              m,USD,1,1,1,,2026-03-01\n\
              m,USD,1,2,2,2026-03-01,2026-04-01\n",
         );
-        let line = |date: &str| table.lookup("m", day(date)).map(|r| r.line);
+        let line = |date: &str| table.tariff("m", None, day(date)).map(|t| t.base().line);
         assert_eq!(line("2026-02-28"), Some(2));
         assert_eq!(line("2026-03-01"), Some(3));
         assert_eq!(line("2026-03-31"), Some(3));

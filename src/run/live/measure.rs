@@ -66,7 +66,11 @@ impl Measuring<'_> {
         let transport = HttpTransport::new(&self.options)?;
         let limit = self.scenario.pricing.budget.map(|(amount, _)| amount);
         // One account for the preflight and the load.
-        let spend = Arc::new(Spend::new(self.prices.clone(), limit));
+        let spend = Arc::new(Spend::new(
+            self.prices.clone(),
+            self.scenario.pricing.policy,
+            limit,
+        ));
 
         // The preflight goes before the schedule, whose times are counted from its end.
         let shared = self.shared(plan, spend.clone());

@@ -294,7 +294,7 @@ fn check_prices_today(inputs: &Inputs) -> Result<(), RunError> {
         return Ok(());
     }
     let today = Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date();
-    let unpriced = |model: &&String| inputs.prices.lookup(model, today).is_none();
+    let unpriced = |model: &&String| inputs.prices.tariff(model, None, today).is_none();
     match inputs.scenario.target.models.iter().find(unpriced) {
         Some(model) => Err(RunError::NoPriceToday {
             model: model.clone(),
