@@ -58,7 +58,7 @@ impl<'t> Bill<'t> {
             judged,
             observations,
             served,
-        } = judge(self.table, &self.policy, attempt)?;
+        } = judge(self.table, self.policy, attempt)?;
         let record = attempt.record;
         let recorded = judged.recorded.as_ref().map(|r| r.amount);
         match recorded.or(judged.predicted) {

@@ -91,7 +91,7 @@ pub enum Charge {
 
 impl Policy {
     /// The charge that is expected for `record`.
-    pub fn charge(&self, record: &Record) -> Charge {
+    pub fn charge(self, record: &Record) -> Charge {
         let never_sent = record.sent.is_none() && record.sent_utc.is_none();
         match record.outcome {
             _ if never_sent => Charge::Free,

@@ -101,7 +101,7 @@ pub(super) struct Judgement {
 /// is a difference beyond what an amount can be.
 pub fn reconcile(
     table: &PriceTable,
-    policy: &Policy,
+    policy: Policy,
     attempt: &Attempt<'_>,
 ) -> Result<Judged, MoneyError> {
     judge(table, policy, attempt).map(|judgement| judgement.judged)
@@ -110,7 +110,7 @@ pub fn reconcile(
 /// [`reconcile`], with what a bill says about it.
 pub(super) fn judge(
     table: &PriceTable,
-    policy: &Policy,
+    policy: Policy,
     attempt: &Attempt<'_>,
 ) -> Result<Judgement, MoneyError> {
     let record = attempt.record;
@@ -317,7 +317,7 @@ mod tests {
 
     fn check(record: &Record, status: Status, delta: Option<&str>, codes: &[Code]) {
         let table = PriceTable::read("t.csv", TABLE).expect("valid");
-        let judged = reconcile(&table, &Policy::default(), &Attempt::seen(record)).expect("small");
+        let judged = reconcile(&table, Policy::default(), &Attempt::seen(record)).expect("small");
         assert_eq!(judged.status, status, "{record:?}");
         assert_eq!(judged.delta, delta.map(money), "{record:?}");
         assert_eq!(judged.findings, codes, "{record:?}");
@@ -570,7 +570,7 @@ mod tests {
                 ..attempt("")
             };
             let judged =
-                reconcile(&table, &Policy::default(), &Attempt::seen(&record)).expect("small");
+                reconcile(&table, Policy::default(), &Attempt::seen(&record)).expect("small");
             assert_eq!(judged.predicted, predicted.map(money), "{sent}");
         }
     }

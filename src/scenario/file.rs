@@ -475,6 +475,10 @@ impl Default for Pricing {
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over the field"
+)]
 fn is_default(policy: &Policy) -> bool {
     *policy == Policy::default()
 }
