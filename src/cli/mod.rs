@@ -329,9 +329,9 @@ fn preview(inputs: &Inputs, start: Start) -> String {
         // Of several models, the dearest: a preview may be too high, never too low.
         let cost = |input, output| {
             let costs = scenario.target.models.iter().map(|model| {
-                let tariff = inputs.prices.tariff(model, None, date)?;
-                predict::worst_case(&tariff, input, output)
-                    .ok()?
+                let tariffs = inputs.prices.tariffs(model, date);
+                predict::worst_case(&tariffs, input, output)
+                    .ok()??
                     .checked_mul(requests)
                     .ok()
             });

@@ -45,10 +45,14 @@ impl Spend {
             return Ok(None);
         };
         let tier = record.requested_tier.as_deref();
-        let tariff = self.prices.tariff(&record.requested_model, tier, date);
-        let worst = tariff
-            .zip(record.output_limit)
-            .and_then(|(tariff, output)| worst_case(&tariff, body_bytes as u64, output).ok());
+        let model = &record.requested_model;
+        // A gateway may serve, and bill, another tier than the one that was asked for.
+        let tariffs = self.prices.tariffs(model, date);
+        let worst = self
+            .prices
+            .tariff(model, tier, date)
+            .and(record.output_limit)
+            .and_then(|output| worst_case(&tariffs, body_bytes as u64, output).ok()?);
         budget.reserve(worst.unwrap_or(Money::MAX)).map(Some)
     }
 
