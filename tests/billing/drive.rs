@@ -40,8 +40,11 @@ const STEP_US: u64 = 7_000;
 /// Long after everything, but on the same day.
 const END_US: u64 = START_US + 12 * 3_600 * 1_000_000;
 
-/// Headers that name a request, as a run looks for them.
-const REQUEST_IDS: [&str; 3] = ["x-litellm-call-id", "x-request-id", "request-id"];
+/// Headers that name a request, of those for which a run looks.
+const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
+
+/// Headers of a gateway's cache that the upstream has, likewise.
+const GATEWAY_CACHES: [&str; 2] = ["x-litellm-cache-hit", "x-mock-cache"];
 
 /// What is asked of the upstream, and how.
 #[derive(Clone, Copy, Debug)]
@@ -216,6 +219,7 @@ fn change(turn: &mut Planned, session: u64, load: &Load) {
         turn.request.headers.insert(MARKER_HEADER, words);
     }
     turn.request.body = Bytes::from(serde_json::to_vec(&body).expect("JSON"));
+    turn.record.body_bytes = Some(turn.request.body.len() as u64);
     if load.hang_up_every > 0 && session % load.hang_up_every == 0 && turn.record.streaming {
         turn.hang_up = Some(HangUp::AfterEvents(2 + session % 5));
     }
@@ -313,6 +317,10 @@ fn read(
     let (mode, oddity) = protocol::mode_of(text("content-type"), streaming);
     let request_id = REQUEST_IDS.iter().find_map(|name| text(name));
     timeline.head(status.as_u16(), request_id, mode == Mode::Stream);
+    let cache = GATEWAY_CACHES
+        .iter()
+        .find_map(|name| Some(format!("{name}: {}", text(name)?)));
+    timeline.gateway(None, cache.as_deref());
     for surface in surfaces.iter() {
         if let Surface::Header(name) = surface
             && let Some(digits) = text(name)

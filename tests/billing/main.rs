@@ -4,8 +4,13 @@
 //! The upstream's journal says what was planted, so each test knows what has to be found, how often, and
 //! that nothing else may be. The two share no code: not the wire's, not the prices'.
 
+// Each mistake alone.
+mod alone;
 // An upstream that makes none.
 mod clean;
+
+// A row for each mistake.
+mod classes;
 
 // Models and prices, in the upstream's words and in the harness's.
 mod world;
