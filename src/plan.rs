@@ -10,8 +10,9 @@ use jiff::civil::Date;
 use rand::RngExt as _;
 
 use crate::billing::predict::TokenKind;
-use crate::billing::prices::PriceTable;
+use crate::billing::prices::{PriceRow, PriceTable};
 use crate::endpoint::Endpoint;
+use crate::money::Money;
 use crate::prompt::CacheTtl;
 use crate::protocol::{self, Encoded};
 use crate::record::{Phase, Record};
@@ -172,29 +173,22 @@ impl Plan {
                 unpriced.push(unknown(Missing::Row(date)));
                 continue;
             };
-            let row = tariff.base();
             let cached = self.workload.prefix.as_ref();
             // Only this endpoint says what it wrote, and bills it.
             let written = cached.filter(|_| self.endpoints.contains(&Endpoint::Anthropic));
-            let rates = &row.rates;
+            let kept = |ttl| written.is_some_and(|prefix| prefix.ttl == ttl);
             let needed = [
-                (true, rates.input, TokenKind::Input),
-                (true, rates.output, TokenKind::Output),
-                (cached.is_some(), rates.cache_read, TokenKind::CacheRead),
-                (
-                    written.is_some_and(|prefix| prefix.ttl == CacheTtl::FiveMinutes),
-                    rates.cache_write_5m,
-                    TokenKind::CacheWrite5m,
-                ),
-                (
-                    written.is_some_and(|prefix| prefix.ttl == CacheTtl::Hour),
-                    rates.cache_write_1h,
-                    TokenKind::CacheWrite1h,
-                ),
+                (true, TokenKind::Input),
+                (true, TokenKind::Output),
+                (cached.is_some(), TokenKind::CacheRead),
+                (kept(CacheTtl::FiveMinutes), TokenKind::CacheWrite5m),
+                (kept(CacheTtl::Hour), TokenKind::CacheWrite1h),
             ];
-            for (needed, rate, kind) in needed {
-                if needed && rate.is_none() {
-                    unpriced.push(unknown(Missing::Price(row.line, kind)));
+            for row in tariff.rows() {
+                for (needed, kind) in needed {
+                    if needed && price_of(row, kind).is_none() {
+                        unpriced.push(unknown(Missing::Price(row.line, kind)));
+                    }
                 }
             }
         }
@@ -220,6 +214,17 @@ impl Plan {
             input_tokens_max: self.workload.input_max(),
             output_tokens_max: self.workload.output_max(),
         }
+    }
+}
+
+fn price_of(row: &PriceRow, kind: TokenKind) -> Option<Money> {
+    let rates = &row.rates;
+    match kind {
+        TokenKind::Input => rates.input,
+        TokenKind::CacheRead => rates.cache_read,
+        TokenKind::CacheWrite5m => rates.cache_write_5m,
+        TokenKind::CacheWrite1h => rates.cache_write_1h,
+        TokenKind::Output => rates.output,
     }
 }
 

@@ -306,9 +306,11 @@ fn share_of(count: u64, share: f64) -> u64 {
 
 fn worst(planned: &Planned, prices: &PriceTable, date: Date) -> Option<Money> {
     let record = &planned.record;
-    let tier = record.requested_tier.as_deref();
-    let tariff = prices.tariff(&record.requested_model, tier, date)?;
-    worst_case(&tariff, record.body_bytes?, record.output_limit?).ok()
+    let (model, tier) = (&record.requested_model, record.requested_tier.as_deref());
+    prices.tariff(model, tier, date)?;
+    // As it is reserved under a budget: another tier may be served than was asked for.
+    let tariffs = prices.tariffs(model, date);
+    worst_case(&tariffs, record.body_bytes?, record.output_limit?).ok()?
 }
 
 /// A number with commas between its thousands.

@@ -276,6 +276,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     }
     let inputs = args.scenario.load()?;
     show(&format!("{}\n", preview(&inputs, Start::now())))?;
+    live::check_prices(&inputs, &live::plan(&inputs))?;
     Ok(Exit::Passed)
 }
 

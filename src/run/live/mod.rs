@@ -290,7 +290,7 @@ fn cpus() -> u32 {
 }
 
 /// Under a budget, whatever the run is billed for needs a price on the day of the run.
-fn check_prices(inputs: &Inputs, plan: &Plan) -> Result<(), RunError> {
+pub fn check_prices(inputs: &Inputs, plan: &Plan) -> Result<(), RunError> {
     if inputs.scenario.pricing.budget.is_none() {
         return Ok(());
     }
