@@ -14,6 +14,7 @@
 mod account;
 pub mod bill;
 pub mod budget;
+pub mod diagnose;
 pub mod finding;
 pub mod policy;
 pub mod predict;
@@ -21,6 +22,7 @@ pub mod prices;
 pub mod quote;
 pub mod reconcile;
 pub mod recorded;
+pub mod separate;
 pub mod verify;
 mod words;
 
