@@ -29,6 +29,7 @@ const SCENARIO: &str = "scenario.toml";
 const PRICES: &str = "prices.csv";
 const PROMPTS: &str = "prompts.jsonl";
 const ARRIVALS: &str = "arrivals.csv";
+const UPSTREAM: &str = "offline.toml";
 const AUTHORITIES: &str = "ca.pem";
 const MANIFEST: &str = "run.json";
 const REQUESTS: &str = "requests.csv";
@@ -105,6 +106,12 @@ impl RunFolder {
             file.load.replay = Some(ARRIVALS.to_owned());
             self.write(ARRIVALS, bytes)?;
         }
+        if let Some((_, bytes)) = &inputs.upstream
+            && let Some(offline) = &mut file.offline
+        {
+            offline.config = Some(UPSTREAM.to_owned());
+            self.write(UPSTREAM, bytes)?;
+        }
         if let Some(bytes) = &inputs.ca_pem {
             file.target.ca_file = Some(AUTHORITIES.to_owned());
             self.write(AUTHORITIES, bytes)?;
@@ -115,7 +122,7 @@ impl RunFolder {
             let path = std::path::absolute(&path).unwrap_or(path);
             file.target.truth = Some(path.display().to_string());
         }
-        let text = toml::to_string(&file).expect("a scenario file is plain TOML");
+        let text = file.to_toml();
         self.write(SCENARIO, text.as_bytes())?;
         Ok(text)
     }
