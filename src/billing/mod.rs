@@ -16,6 +16,7 @@
 mod account;
 pub mod bill;
 pub mod budget;
+pub mod diagnose;
 pub mod finding;
 pub mod policy;
 pub mod predict;
@@ -23,6 +24,7 @@ pub mod prices;
 pub mod quote;
 pub mod reconcile;
 pub mod recorded;
+pub mod separate;
 pub mod verify;
 mod words;
 
