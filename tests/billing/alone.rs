@@ -67,7 +67,11 @@ fn made(driven: &Driven, class: Class) -> BTreeMap<Place, u64> {
     for seen in &driven.attempts {
         if seen.entry.billing_faults.contains(&class) {
             let record = &seen.record;
-            let place = (record.endpoint, record.streaming, record.requested_model.clone());
+            let place = (
+                record.endpoint,
+                record.streaming,
+                record.requested_model.clone(),
+            );
             *made.entry(place).or_insert(0) += 1;
         }
     }
@@ -83,11 +87,18 @@ fn names(finding: &Finding, row: &Row, sight: Sight) -> bool {
     let causes: Vec<Code> = finding.causes.iter().map(|cause| cause.code).collect();
     finding.code == Code::CostMismatch
         && causes.contains(&row.code)
-        && causes.iter().all(|code| *code == row.code || twins.contains(code))
+        && causes
+            .iter()
+            .all(|code| *code == row.code || twins.contains(code))
 }
 
 /// What is wrong with what is found of a row, if anything is.
-fn fault(row: &Row, made: &BTreeMap<Place, u64>, found: &[&Finding], sight: Sight) -> Option<String> {
+fn fault(
+    row: &Row,
+    made: &BTreeMap<Place, u64>,
+    found: &[&Finding],
+    sight: Sight,
+) -> Option<String> {
     let mut named: BTreeMap<Place, u64> = BTreeMap::new();
     for finding in found {
         let place = place_of(finding);
@@ -105,7 +116,9 @@ fn fault(row: &Row, made: &BTreeMap<Place, u64>, found: &[&Finding], sight: Sigh
     let is_hidden = |place: &Place| (row.is_hidden)(place.0, sight);
     let shown = |counts: &BTreeMap<Place, u64>| -> BTreeMap<Place, u64> {
         let shown = counts.iter().filter(|(place, _)| !is_hidden(place));
-        shown.map(|(place, count)| (place.clone(), *count)).collect()
+        shown
+            .map(|(place, count)| (place.clone(), *count))
+            .collect()
     };
     let (made, named) = (shown(made), shown(&named));
     (made != named).then(|| format!("planted {made:?}, named {named:?}"))
@@ -128,7 +141,9 @@ fn check(classes: &[Class]) {
             let made = made(&driven, row.class);
             for endpoint in row.endpoints {
                 for stream in row.modes {
-                    let here = made.iter().filter(|(place, _)| (place.0, place.1) == (*endpoint, *stream));
+                    let here = made
+                        .iter()
+                        .filter(|(place, _)| (place.0, place.1) == (*endpoint, *stream));
                     let count: u64 = here.map(|(_, count)| count).sum();
                     let most = if rate == Rate::Rare { 3 } else { u64::MAX };
                     assert!(
@@ -152,7 +167,12 @@ fn check(classes: &[Class]) {
             }
         }
     }
-    assert!(faults.is_empty(), "{} cells:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} cells:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
 }
 
 macro_rules! families {
