@@ -15,6 +15,7 @@ mod account;
 pub mod bill;
 pub mod budget;
 pub mod finding;
+pub mod ledger;
 pub mod policy;
 pub mod predict;
 pub mod prices;
