@@ -17,7 +17,9 @@ fn check(load: &Load) {
     let driven = drive(&config, &scenario, load);
     let requests = load.sessions * 2 * load.modes.len() as u64;
     assert_eq!(driven.attempts.len() as u64, requests);
-    assert!(driven.orphans.is_empty());
+    if let Some(ledger) = &driven.ledger {
+        assert_eq!((ledger.joined, ledger.rows), (requests, requests));
+    }
     for sight in Sight::BOTH {
         let report = report(&driven, &scenario, &prices, sight);
         let found: Vec<_> = findings(&report).collect();

@@ -14,8 +14,9 @@ use mock_upstream::script::Ending as MockEnding;
 use mock_upstream::simulation::{Answer, HangUp as Leaves, LedgerFormat, Request, Simulation};
 use mock_upstream::{Config, JournalEntry};
 use serde_json::{Value, json};
+use weighbridge::billing::ledger::{Format, Index, Join, Layout, Scope};
 use weighbridge::endpoint::Endpoint;
-use weighbridge::late::{LedgerRow, Lookup};
+use weighbridge::late::{LedgerRow, LedgerSummary, Lookup};
 use weighbridge::plan::{Plan, Planned};
 use weighbridge::protocol::{self, Decoder, Mode, Surfaces};
 use weighbridge::record::{Outcome, Record};
@@ -101,8 +102,8 @@ pub struct Seen {
 /// What came of a load.
 pub struct Driven {
     pub attempts: Vec<Seen>,
-    /// Rows of the ledger that join no attempt.
-    pub orphans: Vec<LedgerRow>,
+    /// What reading the ledger came to; `None` where none is read.
+    pub ledger: Option<LedgerSummary>,
 }
 
 /// The scenario of a load: sizes that vary, and share no factor.
@@ -187,12 +188,11 @@ pub fn drive(config: &Config, scenario: &Scenario, load: &Load) -> Driven {
             seen.lookups = look_up(&upstream, seen);
         }
     }
-    let mut orphans = Vec::new();
-    if let Some(format) = load.ledger {
+    let ledger = load.ledger.map(|format| {
         let text = upstream.ledger(format, END_US + 86_400_000_000);
-        orphans = join(&text, format, &mut attempts);
-    }
-    Driven { attempts, orphans }
+        join(&text, scenario, &mut attempts)
+    });
+    Driven { attempts, ledger }
 }
 
 /// Makes of a planned turn what the load needs: a prefix, a tier, markers, a hang-up.
@@ -425,66 +425,35 @@ fn look_up(upstream: &Simulation, seen: &Seen) -> Vec<Lookup> {
     vec![lookup]
 }
 
-/// Joins the ledger's rows to the attempts by the id of the response, else of the request. Returns those
-/// that join none.
-fn join(text: &str, format: LedgerFormat, attempts: &mut [Seen]) -> Vec<LedgerRow> {
-    let columns = match format {
-        LedgerFormat::LiteLlm => ["request_id", "spend", "startTime", "model"],
-        LedgerFormat::OpenRouter => [
-            "generation_id",
-            "cost_total",
-            "created_at",
-            "model_permaslug",
-        ],
-        LedgerFormat::Focus => unreachable!("its rows are no requests"),
-    };
-    let mut places = HashMap::new();
-    for (place, seen) in attempts.iter().enumerate() {
-        for id in [&seen.record.response_id, &seen.record.request_id]
-            .into_iter()
-            .flatten()
-        {
-            places.insert(id.clone(), place);
-        }
+/// Joins the ledger's rows to the attempts, as a run does.
+fn join(text: &str, scenario: &Scenario, attempts: &mut [Seen]) -> LedgerSummary {
+    let mut index = Index::new(scenario.target.models.iter().cloned());
+    for seen in attempts.iter() {
+        index.add(&seen.record, scenario.pricing.policy);
     }
+    let index = index.finish();
+    let mut join = Join::new(&index, Scope::new(utc(START_US), utc(END_US)));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let headers = reader.headers().expect("columns").clone();
-    let column = |name: &str| headers.iter().position(|header| header == name);
-    let [id_at, cost_at, started_at, model_at] = columns
-        .map(|name| column(name).unwrap_or_else(|| panic!("no column {name} in {headers:?}")));
-    let mut orphans = Vec::new();
+    let layout = Layout::find(Format::Auto, None, &headers).expect("a known format");
+    let mut rows = Vec::new();
     for (row, line) in reader.records().zip(2..) {
-        let row = row.expect("a row");
-        let cell = |at: usize| {
-            row.get(at)
-                .filter(|cell| !cell.is_empty())
-                .map(str::to_owned)
-        };
-        let id = cell(id_at).expect("an id");
-        let place = places.get(&id).copied();
-        let joined = place.map(|place| &attempts[place].record);
-        let ledger_row = LedgerRow {
-            line,
-            trace_id: joined.map(|record| record.trace_id.clone()),
-            attempt: joined.map(|record| record.attempt),
-            joined_by: joined.map(|_| columns[0].to_owned()),
-            endpoint: None,
-            model: cell(model_at),
-            cost: cell(cost_at),
-            started_utc: cell(started_at).map(|moment| moment.replace(' ', "T") + "Z"),
-            input: None,
-            output: None,
-            id,
-        };
-        match place {
-            Some(place) => attempts[place]
-                .ledger
-                .get_or_insert_default()
-                .push(ledger_row),
-            None => orphans.push(ledger_row),
+        let entry = layout.entry(line, &row.expect("a row"));
+        rows.extend(join.take(entry).expect("small amounts"));
+    }
+    let (late, summary) = join.finish();
+    rows.extend(late);
+    let mut places = HashMap::new();
+    for (place, seen) in attempts.iter().enumerate() {
+        places.insert((seen.record.trace_id.clone(), seen.record.attempt), place);
+    }
+    for row in rows {
+        let of = row.trace_id.clone().zip(row.attempt);
+        if let Some(place) = of.and_then(|of| places.get(&of)) {
+            attempts[*place].ledger.get_or_insert_default().push(row);
         }
     }
-    orphans
+    summary
 }
 
 /// A number modulo `of`, as a position.

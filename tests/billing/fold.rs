@@ -50,11 +50,20 @@ pub fn report(driven: &Driven, scenario: &Scenario, prices: &PriceTable, sight: 
         &BTreeMap::new(),
     );
     assembly.journal_has_texts(truth.is_some());
+    assembly.late_after(scenario.pricing.late_after);
+    if let Some(summary) = &driven.ledger {
+        assembly.ledger(summary);
+    }
     for seen in &driven.attempts {
+        // Which attempts are held against the journal is the harness's to say.
+        let truths = match Assembly::wants_truth(&seen.record) {
+            true => seen.truths.as_slice(),
+            false => &[],
+        };
         let attempt = Attempt {
             lookups: &seen.lookups,
             ledger: seen.ledger.as_deref(),
-            truth: truth.map(|_| seen.truths.as_slice()),
+            truth: truth.map(|_| truths),
             ..Attempt::seen(&seen.record)
         };
         assembly

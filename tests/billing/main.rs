@@ -6,6 +6,10 @@
 
 // Each mistake alone.
 mod alone;
+// Two at once.
+mod pairs;
+// One that rounds, and may have said so.
+mod rounding;
 // An upstream that makes none.
 mod clean;
 
