@@ -136,10 +136,13 @@ impl Plan {
         record.requested_model.clone_from(&turn.prompt.model);
         record.planned_input = turn.planned_input;
         record.output_limit = turn.prompt.max_output_tokens;
+        record.requested_tier.clone_from(&self.dialect.service_tier);
+        let request = protocol::encode(endpoint, &turn.prompt, &self.dialect);
+        record.body_bytes = Some(request.body.len() as u64);
         Planned {
             record,
+            request,
             hang_up: turn.hang_up.filter(|_| phase != Phase::Preflight),
-            request: protocol::encode(endpoint, &turn.prompt, &self.dialect),
             offered: turn
                 .prompt
                 .tools
@@ -222,6 +225,7 @@ mod tests {
                 tools: Vec::new(),
                 tool_choice: ToolChoice::Auto,
                 cache: Cache::Unique,
+                prefix: None,
                 temperature: None,
                 hang_up: None,
             },

@@ -1,24 +1,33 @@
-//! What a response should cost: its usage at a row's prices, exactly.
+//! What a response should cost: its usage at a tariff's prices, exactly.
 //!
 //! In: one tariff, one usage as received, the endpoint that says how to read it. Out: the exact
 //! total and its components, or why there is none.
 //!
 //! A part of the input or output that was not reported (cached, written, reasoning) counts as no
 //! tokens; a part that was reported and whose price is unknown makes the whole unpriced. Reasoning
-//! is a part of the output and priced as such unless the row prices it apart.
+//! is a part of the output and priced as such unless the row prices it apart, or says that it is
+//! counted beside the output.
+//!
+//! Where prices depend on the size of the prompt, cached tokens count in it. In the mode `whole`
+//! every token has the prices of the row that the prompt's size reaches. In the mode `graduated` each
+//! input token has those of the row that its place in the prompt reaches, and the output those of the
+//! last one's. The place is by kind, since a prompt begins with what a cache holds: cache reads, then
+//! writes for an hour, then writes for five minutes (providers want the longer-lived first), then the
+//! rest.
 
 use crate::endpoint::Endpoint;
 use crate::money::{Money, MoneyError};
 use crate::usage::Usage;
 
-use super::prices::{PriceRow, Rates, Tariff};
+use super::prices::{PriceRow, Rates, ReasoningMode, Rounding, Stage, Tariff, TierMode};
 
 /// The predicted cost of one response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prediction {
     /// The exact sum of the components.
     pub total: Money,
-    /// The total after the rounding that the row declares, if it declares one.
+    /// The cost after the rounding that the tariff declares for a request or its components; `None` if it
+    /// declares none, or one of the whole bill.
     pub rounded: Option<Money>,
     /// What the total is made of.
     pub components: Components,
@@ -37,7 +46,7 @@ pub struct Components {
     pub cache_write_1h: Money,
     /// Output; without the reasoning where that is priced apart.
     pub output: Money,
-    /// Reasoning, where it is priced apart.
+    /// Reasoning, where it is priced apart or counted beside the output.
     pub reasoning: Money,
     /// The price of a request.
     pub request: Money,
@@ -126,8 +135,95 @@ pub struct Quantities {
     pub cache_write_1h: u64,
     /// Output; without the reasoning where that is priced apart.
     pub output: u64,
-    /// Reasoning, where it is priced apart.
+    /// Reasoning, where it is priced apart or counted beside the output.
     pub reasoning: u64,
+}
+
+impl Components {
+    /// Every component by the name that it is shown with.
+    pub const fn named(&self) -> [(&'static str, Money); 8] {
+        [
+            ("input", self.input),
+            ("cache read", self.cache_read),
+            ("cache write", self.cache_write_5m),
+            ("cache write 1h", self.cache_write_1h),
+            ("output", self.output),
+            ("reasoning", self.reasoning),
+            ("request", self.request),
+            ("markup", self.markup),
+        ]
+    }
+
+    /// Every amount, those of the request and the markup too.
+    pub fn iter(&self) -> impl Iterator<Item = Money> + use<> {
+        self.named().into_iter().map(|(_, amount)| amount)
+    }
+
+    /// What they add up to.
+    pub fn total(&self) -> Result<Money, MoneyError> {
+        self.iter().try_fold(Money::ZERO, Money::checked_add)
+    }
+
+    /// The request's cost by `rounding`: each component rounded and added up, or the total rounded.
+    /// `None` where only the sum of a bill is rounded.
+    pub fn rounded(&self, rounding: Rounding) -> Result<Option<Money>, MoneyError> {
+        let round = |amount: Money| amount.round(rounding.scale, rounding.mode);
+        match rounding.stage {
+            Stage::Component => self
+                .iter()
+                .map(round)
+                .try_fold(Money::ZERO, Money::checked_add)
+                .map(Some),
+            Stage::Request => Ok(Some(round(self.total()?))),
+            Stage::Total => Ok(None),
+        }
+    }
+
+    /// The sums of both, kind by kind.
+    fn plus(&self, other: &Self) -> Result<Self, MoneyError> {
+        Ok(Self {
+            input: self.input.checked_add(other.input)?,
+            cache_read: self.cache_read.checked_add(other.cache_read)?,
+            cache_write_5m: self.cache_write_5m.checked_add(other.cache_write_5m)?,
+            cache_write_1h: self.cache_write_1h.checked_add(other.cache_write_1h)?,
+            output: self.output.checked_add(other.output)?,
+            reasoning: self.reasoning.checked_add(other.reasoning)?,
+            request: self.request.checked_add(other.request)?,
+            markup: self.markup.checked_add(other.markup)?,
+        })
+    }
+}
+
+impl Quantities {
+    /// The tokens of the whole prompt, cached ones included. A count beyond reason stays beyond reason.
+    pub fn prompt(&self) -> u64 {
+        [self.cache_read, self.cache_write_1h, self.cache_write_5m]
+            .into_iter()
+            .fold(self.input, u64::saturating_add)
+    }
+
+    /// The tokens of the prompt behind the first `from` up to the first `to` (`None`: to its end), and
+    /// no output.
+    fn between(&self, from: u64, to: Option<u64>) -> Self {
+        let (from, to) = (u128::from(from), to.map(u128::from));
+        let mut begin = 0_u128;
+        let mut cut = |count: u64| {
+            let end = begin + u128::from(count);
+            let inside = to
+                .map_or(end, |to| to.min(end))
+                .saturating_sub(from.max(begin));
+            begin = end;
+            u64::try_from(inside).expect("a part of a count")
+        };
+        Self {
+            cache_read: cut(self.cache_read),
+            cache_write_1h: cut(self.cache_write_1h),
+            cache_write_5m: cut(self.cache_write_5m),
+            input: cut(self.input),
+            output: 0,
+            reasoning: 0,
+        }
+    }
 }
 
 /// The cost of `usage` by `tariff`.
@@ -163,9 +259,11 @@ pub fn quantities(
         "cache_write",
         cache_write,
     ))?;
-    let (output, reasoning) = match tariff.base().rates.reasoning {
-        None => (output, 0),
-        Some(_) => {
+    let base = tariff.base();
+    let (output, reasoning) = match (base.reasoning_mode, base.rates.reasoning) {
+        (ReasoningMode::Additive, _) => (output, usage.reasoning.unwrap_or(0)),
+        (ReasoningMode::Subset, None) => (output, 0),
+        (ReasoningMode::Subset, Some(_)) => {
             let reasoning = usage.reasoning.unwrap_or(0);
             let rest = output.checked_sub(reasoning).ok_or(inconsistent(
                 "reasoning",
@@ -186,89 +284,134 @@ pub fn quantities(
     })
 }
 
-/// The cost of `quantities` by `tariff`, whose rates `adjust` may change: the identity predicts, and
-/// anything else says what a mistake in the rates would come to.
+/// The cost of `quantities` by `tariff`, the rates of each of whose rows `adjust` may change: the
+/// identity predicts, and anything else says what a mistake in the rates would come to. By
+/// [`Tariff::of`] one of its rows it is what a prompt of another size would have cost.
 pub fn price(
     tariff: &Tariff<'_>,
     quantities: &Quantities,
     adjust: impl Fn(Rates) -> Rates,
 ) -> Result<Prediction, Unpredictable> {
-    let row = tariff.base();
-    let rates = adjust(row.rates);
-    let q = quantities;
-    finish(
-        row,
-        Components {
-            input: cost(q.input, rates.input, TokenKind::Input)?,
-            cache_read: cost(q.cache_read, rates.cache_read, TokenKind::CacheRead)?,
-            cache_write_5m: cost(
-                q.cache_write_5m,
-                rates.cache_write_5m,
-                TokenKind::CacheWrite5m,
-            )?,
-            cache_write_1h: cost(
-                q.cache_write_1h,
-                rates.cache_write_1h,
-                TokenKind::CacheWrite1h,
-            )?,
-            output: cost(q.output, rates.output, TokenKind::Output)?,
-            reasoning: cost(q.reasoning, rates.reasoning, TokenKind::Output)?,
-            ..Components::default()
-        },
-    )
+    let rows = tariff.rows();
+    let reached = tariff.reached(quantities.prompt());
+    let first = match tariff.mode() {
+        TierMode::Whole => reached,
+        TierMode::Graduated => 0,
+    };
+    let mut tokens = Components::default();
+    for n in first..=reached {
+        let limit = |n: usize| rows[n].tier_above.unwrap_or(0);
+        let from = if n == first { 0 } else { limit(n) };
+        let to = (n < reached).then(|| limit(n + 1));
+        let mut share = quantities.between(from, to);
+        if n == reached {
+            (share.output, share.reasoning) = (quantities.output, quantities.reasoning);
+        }
+        tokens = tokens.plus(&at_rates(&share, &adjust(rows[n].rates))?)?;
+    }
+    finish(tariff.base(), tokens)
 }
 
-/// The most that a request of `input_tokens` and at most `output_limit` output tokens can cost:
-/// every token at the dearest known price that a token of its side can have, rounding included.
-/// A cache price that is unknown is taken to be no dearer than the known ones.
+fn at_rates(q: &Quantities, rates: &Rates) -> Result<Components, Unpredictable> {
+    let reasoning = rates.reasoning.or(rates.output);
+    Ok(Components {
+        input: cost(q.input, rates.input, TokenKind::Input)?,
+        cache_read: cost(q.cache_read, rates.cache_read, TokenKind::CacheRead)?,
+        cache_write_5m: cost(
+            q.cache_write_5m,
+            rates.cache_write_5m,
+            TokenKind::CacheWrite5m,
+        )?,
+        cache_write_1h: cost(
+            q.cache_write_1h,
+            rates.cache_write_1h,
+            TokenKind::CacheWrite1h,
+        )?,
+        output: cost(q.output, rates.output, TokenKind::Output)?,
+        reasoning: cost(q.reasoning, reasoning, TokenKind::Output)?,
+        ..Components::default()
+    })
+}
+
+/// The most that a request of at most `input_tokens` and at most `output_limit` output tokens can cost
+/// by any of `tariffs`: every token at the dearest known price that a token of its side can have in any
+/// row that so long a prompt may reach, rounding up included. A cache price that is unknown is taken to
+/// be no dearer than the known ones. Reasoning beside the output can be as much again. `None` without
+/// a tariff.
 pub fn worst_case(
+    tariffs: &[Tariff<'_>],
+    input_tokens: u64,
+    output_limit: u64,
+) -> Result<Option<Money>, Unpredictable> {
+    let mut worst = None;
+    for tariff in tariffs {
+        let of_this = worst_of(tariff, input_tokens, output_limit)?;
+        worst = worst.max(Some(of_this));
+    }
+    Ok(worst)
+}
+
+fn worst_of(
     tariff: &Tariff<'_>,
     input_tokens: u64,
     output_limit: u64,
 ) -> Result<Money, Unpredictable> {
-    let row = tariff.base();
-    let rates = &row.rates;
+    let base = tariff.base();
     let known = |rate: Option<Money>, kind| rate.ok_or(Unpredictable::Unpriced { kind });
-    let caches = [rates.cache_read, rates.cache_write_5m, rates.cache_write_1h];
-    let input = caches
-        .into_iter()
-        .flatten()
-        .fold(known(rates.input, TokenKind::Input)?, Money::max);
-    let output = known(rates.output, TokenKind::Output)?.max(rates.reasoning.unwrap_or_default());
-    let worst = finish(
-        row,
-        Components {
-            input: input.checked_mul(input_tokens)?,
-            output: output.checked_mul(output_limit)?,
+    let (mut input, mut output, mut reasoning) = (Money::ZERO, Money::ZERO, Money::ZERO);
+    for row in &tariff.rows()[..=tariff.reached(input_tokens)] {
+        let rates = &row.rates;
+        input = [rates.cache_read, rates.cache_write_5m, rates.cache_write_1h]
+            .into_iter()
+            .flatten()
+            .fold(input.max(known(rates.input, TokenKind::Input)?), Money::max);
+        let answer = known(rates.output, TokenKind::Output)?;
+        output = output.max(answer);
+        reasoning = reasoning.max(rates.reasoning.unwrap_or(answer));
+    }
+    let tokens = match base.reasoning_mode {
+        ReasoningMode::Subset => Components {
+            output: output.max(reasoning).checked_mul(output_limit)?,
             ..Components::default()
         },
-    )?;
-    Ok(worst.total.max(worst.rounded.unwrap_or(worst.total)))
+        ReasoningMode::Additive => Components {
+            output: output.checked_mul(output_limit)?,
+            reasoning: reasoning.checked_mul(output_limit)?,
+            ..Components::default()
+        },
+    };
+    let input = input.checked_mul(input_tokens)?;
+    let worst = finish(base, Components { input, ..tokens })?;
+    let rounded = match tariff.rounding() {
+        // However the tokens are spread over the kinds, no component is rounded by a whole step.
+        Some(rule) if rule.stage == Stage::Component => {
+            let step = Money::new(1, rule.scale).ok_or(MoneyError::Overflow)?;
+            let kinds = Components::default().iter().count() as u64;
+            worst.total.checked_add(step.checked_mul(kinds)?)?
+        }
+        _ => worst.rounded.unwrap_or(worst.total),
+    };
+    Ok(worst.total.max(rounded))
 }
 
 /// Adds what does not depend on tokens, and sums up.
 fn finish(row: &PriceRow, tokens: Components) -> Result<Prediction, Unpredictable> {
     let request = row.per_request.unwrap_or_default();
-    let before_markup = [
-        tokens.input,
-        tokens.cache_read,
-        tokens.cache_write_5m,
-        tokens.cache_write_1h,
-        tokens.output,
-        tokens.reasoning,
-    ]
-    .into_iter()
-    .try_fold(request, Money::checked_add)?;
-    let markup = before_markup.checked_percent(row.markup_pct.unwrap_or_default())?;
-    let total = before_markup.checked_add(markup)?;
+    let before_markup = Components { request, ..tokens };
+    let markup = before_markup
+        .total()?
+        .checked_percent(row.markup_pct.unwrap_or_default())?;
+    let components = Components {
+        markup,
+        ..before_markup
+    };
     Ok(Prediction {
-        total,
-        rounded: row.rounding.map(|r| total.round(r.scale, r.mode)),
-        components: Components {
-            request,
-            markup,
-            ..tokens
+        total: components.total()?,
+        rounded: match row.rounding {
+            Some(rounding) => components.rounded(rounding)?,
+            None => None,
         },
+        components,
     })
 }
 
@@ -335,8 +478,8 @@ mod tests {
             assert_eq!(prediction.rounded, None);
         }
         assert_eq!(
-            worst_case(&Tariff::of(row), 1000, 500),
-            Ok(money("0.00125"))
+            worst_case(&[Tariff::of(row)], 1000, 500),
+            Ok(Some(money("0.00125")))
         );
     }
 
@@ -439,15 +582,19 @@ mod tests {
         assert_eq!(prediction.total, money("0.002475"));
         assert_eq!(prediction.rounded, Some(money("0.0025")));
         assert_eq!(
-            worst_case(&Tariff::of(&row), 1000, 500),
-            Ok(money("0.0025"))
+            worst_case(&[Tariff::of(&row)], 1000, 500),
+            Ok(Some(money("0.0025")))
         );
     }
 
     #[test]
     fn the_worst_case_takes_the_dearest_price_of_each_side() {
         let row = row("1,10,100,1,12,20,150,,,,,");
-        assert_eq!(worst_case(&Tariff::of(&row), 2, 3), Ok(money("490")));
+        assert_eq!(
+            worst_case(&[Tariff::of(&row)], 2, 3),
+            Ok(Some(money("490")))
+        );
+        assert_eq!(worst_case(&[], 2, 3), Ok(None));
         let unknown = PriceRow {
             rates: super::super::prices::Rates {
                 output: None,
@@ -456,9 +603,124 @@ mod tests {
             ..row
         };
         assert!(matches!(
-            worst_case(&Tariff::of(&unknown), 2, 3),
+            worst_case(&[Tariff::of(&unknown)], 2, 3),
             Err(Unpredictable::Unpriced {
                 kind: TokenKind::Output
+            })
+        ));
+    }
+
+    /// The tariff of the model `m` in a table with `head` and `rows`.
+    fn with_tariff<T>(head: &str, rows: &str, use_it: impl Fn(&Tariff<'_>) -> T) -> T {
+        let csv = format!("model,currency,per_tokens,{head}\n{rows}\n");
+        let table = PriceTable::read("t.csv", csv).expect(rows);
+        let day = "2026-08-01".parse().expect("a date");
+        use_it(&table.tariff("m", None, day).expect(rows))
+    }
+
+    const SIZES: &str =
+        "input,output,cache_read,cache_write_5m,cache_write_1h,tier_above,tier_mode";
+
+    #[test]
+    fn a_prompt_above_the_limit_has_all_of_its_tokens_at_the_higher_prices() {
+        let rows = "m,USD,1,1,10,,,,,\nm,USD,1,2,20,,,,100,whole\nm,USD,1,3,30,,,,200,whole";
+        for (input, output, expected) in [
+            (0, 1, 10),
+            (100, 1, 100 + 10),
+            (101, 1, 202 + 20),
+            (200, 0, 400),
+            (201, 2, 603 + 60),
+        ] {
+            let total = with_tariff(SIZES, rows, |tariff| {
+                predict(tariff, &usage(input, output), Endpoint::OpenAi).map(|p| p.total)
+            });
+            assert_eq!(total, Ok(money(&expected.to_string())), "{input}");
+        }
+    }
+
+    #[test]
+    fn the_tokens_above_the_limit_have_the_higher_prices_where_they_are_graduated() {
+        let rows = "m,USD,1,1,10,0.1,2,3,,\n\
+                    m,USD,1,1000,20,100,2000,3000,50,graduated\n\
+                    m,USD,1,1000000,30,100000,2000000,3000000,100,graduated";
+        let cached = |read, write, hour, plain, output| Usage {
+            cache_read: Some(read),
+            cache_write: Some(write + hour),
+            cache_write_1h: Some(hour),
+            ..usage(plain, output)
+        };
+        for (usage, expected) in [
+            // Up to the limit, and one above it.
+            (cached(0, 0, 0, 50, 1), "60"),
+            (cached(0, 0, 0, 51, 1), "1070"),
+            // Reads come first, then writes for an hour, then for five minutes, then the rest.
+            (cached(50, 0, 0, 1, 0), "1005"),
+            (cached(49, 1, 1, 1, 0), "3007.9"),
+            (cached(40, 30, 20, 20, 1), "10100064"),
+        ] {
+            let total = with_tariff(SIZES, rows, |tariff| {
+                predict(tariff, &usage, Endpoint::Anthropic).map(|p| p.total.to_string())
+            });
+            assert_eq!(total.as_deref(), Ok(expected), "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn reasoning_beside_the_output_is_priced_besides_it() {
+        let head = "input,output,reasoning,reasoning_mode";
+        let usage = Usage {
+            reasoning: Some(600),
+            ..usage(1, 10)
+        };
+        for (rows, expected) in [
+            ("m,USD,1,1,2,,additive", "1221"),
+            ("m,USD,1,1,2,3,additive", "1821"),
+            ("m,USD,1,1,2,0,additive", "21"),
+        ] {
+            let total = with_tariff(head, rows, |tariff| {
+                predict(tariff, &usage, Endpoint::OpenAi).map(|p| p.total.to_string())
+            });
+            assert_eq!(total.as_deref(), Ok(expected), "{rows}");
+        }
+        let worst = with_tariff(head, "m,USD,1,1,2,3,additive", |tariff| {
+            worst_case(std::slice::from_ref(tariff), 1, 10)
+        });
+        assert_eq!(worst, Ok(Some(money("51"))));
+    }
+
+    #[test]
+    fn rounding_follows_its_stage() {
+        let head = "input,output,per_request,markup_pct,round_stage,round_scale,round_mode";
+        for (stage, rounded) in [
+            ("component", Some("0.84")),
+            ("request", Some("0.82")),
+            ("total", None),
+        ] {
+            let rows = format!("m,USD,1,0.111,0.333,0.3,10,{stage},2,up");
+            let prediction = with_tariff(head, &rows, |tariff| {
+                predict(tariff, &usage(1, 1), Endpoint::OpenAi).expect("priced")
+            });
+            assert_eq!(prediction.total, money("0.8184"));
+            assert_eq!(prediction.rounded, rounded.map(money), "{stage}");
+        }
+    }
+
+    #[test]
+    fn the_worst_case_is_of_the_dearest_tier_that_the_prompt_can_reach() {
+        let head = "input,output,tier_above,service_tier";
+        let csv = format!(
+            "model,currency,per_tokens,{head}\nm,USD,1,1,1,,\nm,USD,1,5,5,10,\nm,USD,1,,9,1000,\n\
+             m,USD,1,2,3,,priority\n"
+        );
+        let table = PriceTable::read("t.csv", csv).expect("valid");
+        let tariffs = table.tariffs("m", "2026-08-01".parse().expect("a date"));
+        let worst = |input, output| worst_case(&tariffs, input, output);
+        assert_eq!(worst(10, 1), Ok(Some(money("23"))), "priority");
+        assert_eq!(worst(11, 1), Ok(Some(money("60"))), "a long prompt");
+        assert!(matches!(
+            worst(1001, 1),
+            Err(Unpredictable::Unpriced {
+                kind: TokenKind::Input
             })
         ));
     }
@@ -514,8 +776,8 @@ mod tests {
             let sum = [c.input, c.cache_read, c.cache_write_5m, c.cache_write_1h, c.output,
                 c.reasoning, c.request, c.markup].into_iter().try_fold(Money::ZERO, Money::checked_add);
             prop_assert_eq!(sum, Ok(prediction.total));
-            let worst = worst_case(&Tariff::of(&row), n_plain + n_read + n_write, n_output).expect("priced");
-            prop_assert!(worst >= prediction.total);
+            let worst = worst_case(&[Tariff::of(&row)], n_plain + n_read + n_write, n_output).expect("priced");
+            prop_assert!(worst >= Some(prediction.total));
         }
     }
 }

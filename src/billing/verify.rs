@@ -327,9 +327,6 @@ mod tests {
             model: "m".to_owned(),
             stream: true,
             status: 200,
-            first_write_ns: None,
-            first_token_write_ns: None,
-            last_write_ns: None,
             token_events: output,
             input: Some(input),
             cache_read: Some(0),
@@ -343,6 +340,7 @@ mod tests {
             finish: Some("stop".to_owned()),
             fault: None,
             completed: true,
+            ..Truth::default()
         }
     }
 

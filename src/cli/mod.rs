@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
+use crate::billing::budget::Budget;
 use crate::billing::ledger::{Columns, Format};
 use crate::billing::predict;
 use crate::billing::quote::quote;
@@ -80,6 +81,9 @@ struct ScenarioArgs {
     /// Load `openai`, `anthropic` or `both`: short for `--set target.endpoint=...`
     #[arg(long)]
     endpoint: Option<String>,
+    /// Hard limit of what the command may spend, as in `1 USD`: short for `--set pricing.budget=...`
+    #[arg(long, value_name = "AMOUNT")]
+    budget: Option<String>,
     /// Seed of every draw: short for `--set load.seed=N`
     #[arg(long)]
     seed: Option<u64>,
@@ -105,6 +109,11 @@ impl ScenarioArgs {
             self.endpoint
                 .as_ref()
                 .map(|e| ("target.endpoint".to_owned(), quoted(e))),
+        );
+        overrides.extend(
+            self.budget
+                .as_ref()
+                .map(|b| ("pricing.budget".to_owned(), quoted(b))),
         );
         overrides.extend(self.seed.map(|s| ("load.seed".to_owned(), s.to_string())));
         Ok(overrides)
@@ -265,7 +274,13 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let ready = live::Ready::new(&inputs, how)?;
     let folder = folder_of(args.out.as_deref(), &inputs, start)?;
     let mut watch = Watch::new(inputs.prices.currency());
-    let result = ready.run(&folder, &mut |tick| {
+    // One account over all runs of the command.
+    let budget = inputs
+        .scenario
+        .pricing
+        .budget
+        .map(|(limit, _)| Budget::new(limit));
+    let result = ready.run(&folder, budget, &mut |tick| {
         if !args.quiet {
             watch.tick(tick);
         }
@@ -411,9 +426,9 @@ fn preview(inputs: &Inputs, start: Start) -> String {
         // Of several models, the dearest: a preview may be too high, never too low.
         let cost = |input, output| {
             let costs = scenario.target.models.iter().map(|model| {
-                let tariff = inputs.prices.tariff(model, None, date)?;
-                predict::worst_case(&tariff, input, output)
-                    .ok()?
+                let tariffs = inputs.prices.tariffs(model, date);
+                predict::worst_case(&tariffs, input, output)
+                    .ok()??
                     .checked_mul(requests)
                     .ok()
             });

@@ -25,6 +25,9 @@ const CREDENTIAL_PARTS: [&str; 5] = ["auth", "key", "token", "secret", "cookie"]
 /// What the default grace period has beyond the total timeout.
 const GRACE_BEYOND_TOTAL: Duration = Duration::from_secs(1);
 
+/// Most tokens of a shared prefix: as much as the largest models take.
+const CACHED_PREFIX_MAX: u64 = 1_000_000;
+
 /// What is wrong with a value that should name an environment variable. The value itself is not
 /// repeated: it may be a key pasted in the wrong place.
 const NOT_A_VARIABLE: &str = "must be the *name* of an environment variable, in capitals, such as `KEEPROUTER_KEY`, not the key itself";
@@ -187,6 +190,12 @@ impl Check<'_> {
                 "cannot be sent in a header; it is a date such as `2023-06-01`",
             );
         }
+        if target.service_tier.as_deref() == Some("") {
+            self.say(
+                "target.service_tier",
+                "must not be empty; to ask for none, leave it out",
+            );
+        }
         let offline = file.offline.clone().unwrap_or_default();
         self.offline(&offline);
         Some(Target {
@@ -214,6 +223,7 @@ impl Check<'_> {
                 },
                 include_usage: target.include_usage,
                 anthropic_version: anthropic_version.ok()?,
+                service_tier: target.service_tier.clone(),
             },
             timeouts: Timeouts {
                 connect: connect?,
@@ -394,6 +404,24 @@ impl Check<'_> {
             }
         }
         self.share("offline.reasoning_share", offline.reasoning_share);
+        if offline.config.is_some() {
+            let beside: Vec<String> = self
+                .source
+                .keys_of("offline")
+                .into_iter()
+                .filter(|key| key != "config")
+                .map(|key| format!("`offline.{key}`"))
+                .collect();
+            if !beside.is_empty() {
+                self.say(
+                    "offline.config",
+                    format!(
+                        "says everything of the offline upstream, but {} stands beside it; say it in the configuration file, or remove `offline.config`",
+                        beside.join(", ")
+                    ),
+                );
+            }
+        }
     }
 
     fn share(&mut self, key: &str, value: f64) {
@@ -448,6 +476,16 @@ impl Check<'_> {
             Some(hang_up) => Some(self.hang_up(hang_up)?),
             None => None,
         };
+        let prefix = workload.cached_prefix.as_ref();
+        if prefix.is_some_and(|prefix| !(1..=CACHED_PREFIX_MAX).contains(&prefix.tokens)) {
+            self.say(
+                "workload.cached_prefix.tokens",
+                format!("must be from 1 to {CACHED_PREFIX_MAX}"),
+            );
+            return None;
+        }
+        let prefix =
+            prefix.map(|prefix| workload::shared_prefix(file.load.seed, prefix.tokens, prefix.ttl));
         // Problems of the models are the target's.
         let models = match (&file.target.model, file.target.models.as_slice()) {
             (Some(model), _) => vec![(model.clone(), 1.0)],
@@ -463,6 +501,7 @@ impl Check<'_> {
                 tools,
                 tool_choice,
                 cache: workload.cache,
+                prefix,
                 temperature: workload.temperature,
                 hang_up,
             },

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::billing::ledger::{Columns, Format};
 use crate::billing::policy::Policy;
+use crate::prompt::CacheTtl;
 use crate::workload::{Cache, Size};
 
 /// A scenario: what to load, with what, how hard, and what must hold.
@@ -84,6 +85,10 @@ pub struct Target {
     pub truth: Option<String>,
     /// Which field carries the output limit on the `openai` endpoint.
     pub output_limit_field: OutputLimitField,
+    /// The service tier to ask for, as in `flex`: `service_tier` on both endpoints; left out if
+    /// absent. Prices are those of this tier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
     /// Whether to ask for usage in `openai` streams (`stream_options.include_usage`).
     pub include_usage: bool,
     /// The `anthropic-version` header.
@@ -109,6 +114,7 @@ impl Default for Target {
             ca_file: None,
             truth: None,
             output_limit_field: OutputLimitField::MaxTokens,
+            service_tier: None,
             include_usage: true,
             anthropic_version: "2023-06-01".to_owned(),
             timeouts: Timeouts::default(),
@@ -244,6 +250,10 @@ pub struct Workload {
     pub tool_choice: String,
     /// Whether prompts are made unique by a nonce.
     pub cache: Cache,
+    /// A text in front of every prompt, the same for the whole run, so that prompt caches have
+    /// something to serve; none if absent. The nonce then stands behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_prefix: Option<CachedPrefix>,
     /// Sampling temperature; left out if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
@@ -262,10 +272,24 @@ impl Default for Workload {
             stream_share: 1.0,
             tool_choice: "auto".to_owned(),
             cache: Cache::Unique,
+            cached_prefix: None,
             temperature: None,
             hang_up: None,
         }
     }
+}
+
+/// A text that all prompts of a run begin with: a system prompt drawn from the seed. Its tokens come
+/// on top of `input_tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CachedPrefix {
+    /// Its size by estimate. Caches of providers begin at about 1024 tokens.
+    pub tokens: u64,
+    /// How long the `anthropic` endpoint is asked to keep it (`cache_control`): `5m` or `1h`. The
+    /// `openai` endpoint is not asked: caches there go by the begin of the prompt.
+    #[serde(default)]
+    pub ttl: CacheTtl,
 }
 
 /// When requests are sent; per endpoint.
@@ -518,10 +542,14 @@ fn is_default(policy: &Policy) -> bool {
     *policy == Policy::default()
 }
 
-/// How the offline upstream behaves.
+/// How the offline upstream behaves: by `config`, or by the other keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Offline {
+    /// Configuration file of the upstream, relative to the scenario file: the same TOML as
+    /// `weighbridge mock --config` takes. It says everything; no other key may stand beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
     /// Shapes of the `openai` endpoint.
     pub dialect: OfflineDialect,
     /// Time to first token, log-normal: the median in ms.
@@ -541,6 +569,7 @@ pub struct Offline {
 impl Default for Offline {
     fn default() -> Self {
         Self {
+            config: None,
             dialect: OfflineDialect::OpenAi,
             ttft_ms_median: 60.0,
             ttft_sigma: 0.35,
@@ -560,6 +589,20 @@ pub enum OfflineDialect {
     OpenAi,
     /// As Mistral's: thinking lists, whole tool calls in one chunk.
     Mistral,
+}
+
+impl File {
+    /// The file as TOML, with all defaults.
+    pub fn to_toml(&self) -> String {
+        let mut table = toml::Table::try_from(self).expect("a scenario file is plain TOML");
+        // A configuration file says everything: no other key may stand beside it.
+        if let Some(offline) = table.get_mut("offline").and_then(|o| o.as_table_mut())
+            && offline.contains_key("config")
+        {
+            offline.retain(|key, _| key == "config");
+        }
+        toml::to_string(&table).expect("a table is TOML")
+    }
 }
 
 /// The JSON Schema of scenario files, as text that ends in a newline.

@@ -32,6 +32,7 @@ const SCENARIO: &str = "scenario.toml";
 const PRICES: &str = "prices.csv";
 const PROMPTS: &str = "prompts.jsonl";
 const ARRIVALS: &str = "arrivals.csv";
+const UPSTREAM: &str = "offline.toml";
 const AUTHORITIES: &str = "ca.pem";
 const MANIFEST: &str = "run.json";
 const REQUESTS: &str = "requests.csv";
@@ -111,6 +112,12 @@ impl RunFolder {
             file.load.replay = Some(ARRIVALS.to_owned());
             self.write(ARRIVALS, bytes)?;
         }
+        if let Some((_, bytes)) = &inputs.upstream
+            && let Some(offline) = &mut file.offline
+        {
+            offline.config = Some(UPSTREAM.to_owned());
+            self.write(UPSTREAM, bytes)?;
+        }
         if let Some(bytes) = &inputs.ca_pem {
             file.target.ca_file = Some(AUTHORITIES.to_owned());
             self.write(AUTHORITIES, bytes)?;
@@ -129,7 +136,7 @@ impl RunFolder {
             let path = std::path::absolute(&path).unwrap_or(path);
             ledger.source = path.display().to_string();
         }
-        let text = toml::to_string(&file).expect("a scenario file is plain TOML");
+        let text = file.to_toml();
         self.write(SCENARIO, text.as_bytes())?;
         Ok(text)
     }

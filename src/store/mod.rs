@@ -58,6 +58,9 @@ pub enum StoreError {
     /// A price table is wrong.
     #[error(transparent)]
     Prices(#[from] crate::billing::prices::PriceError),
+    /// The configuration of the offline upstream is wrong.
+    #[error(transparent)]
+    Upstream(#[from] mock_upstream::config::ConfigError),
     /// A file of due times is wrong.
     #[error(transparent)]
     Replay(#[from] crate::schedule::ReplayError),

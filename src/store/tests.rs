@@ -277,6 +277,7 @@ fn truth(nonce: &str, input: u64, text: Option<&str>) -> Truth {
         finish: Some("stop".to_owned()),
         fault: None,
         completed: true,
+        ..Truth::default()
     }
 }
 

@@ -411,6 +411,41 @@ fn strongest<'a>(hits: &[(Kind, u32, &'a String)]) -> Option<Result<(u32, &'a St
     several
 }
 
+/// What a reader must know of how a ledger was joined.
+pub fn warnings(summary: &LedgerSummary) -> Vec<String> {
+    let source = &summary.source;
+    if let Some(error) = &summary.error {
+        return vec![format!(
+            "the ledger {source} could not be read, so no bill is held against it: {error}"
+        )];
+    }
+    let counted = [
+        (
+            summary.ambiguous,
+            "rows carry ids that several attempts share; they are joined to none",
+        ),
+        (
+            summary.conflicting,
+            "rows carry ids of different attempts; the strongest id counts",
+        ),
+        (
+            summary.shared_ids,
+            "ids of the run are of several attempts, so that nothing is joined by them",
+        ),
+    ];
+    let some = counted.iter().filter(|(count, _)| *count > 0);
+    let mut warnings: Vec<String> = some
+        .map(|(count, words)| format!("the ledger {source}: {count} {words}"))
+        .collect();
+    if summary.joined == 0 {
+        warnings.push(format!(
+            "the ledger {source} knows none of the attempts ({} rows): is it of this run's account and time?",
+            summary.rows
+        ));
+    }
+    warnings
+}
+
 /// The row of an entry that is joined to nothing yet.
 fn row_of(entry: Entry) -> LedgerRow {
     let id = entry.ids.into_iter().next().map(|(_, id)| id);

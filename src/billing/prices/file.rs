@@ -1,14 +1,15 @@
 //! The CSV file of a price table: its columns, reading and refusing.
 //!
-//! A row is read as text and validated cell by cell, so that an error can name the line, the
-//! column and the text.
+//! A row is read as text and validated cell by cell ([`cells`]), then held against the others
+//! ([`beside`]), so that an error can name the line, the column and the text. Reading goes on behind
+//! an error: all of a file's are found at once.
 
 use csv::StringRecord;
-use jiff::civil::Date;
-use serde::Deserialize;
 
-use super::{Match, PriceRow, Rates, Rounding};
-use crate::money::{Currency, CurrencyError, Money, MoneyError, PLACES, RoundMode};
+use super::PriceRow;
+use super::beside;
+use super::cells::{self, CellError, RawRow};
+use super::error::{PriceError, Problem};
 use crate::suggest;
 
 /// Every column, in the order in which the documentation lists them.
@@ -42,181 +43,9 @@ pub const COLUMNS: [&str; 24] = [
 /// The columns that a table cannot do without.
 pub const REQUIRED: [&str; 5] = ["model", "currency", "per_tokens", "input", "output"];
 
-/// What is wrong with a price table, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {problem}")]
-pub struct PriceError {
-    /// The table's name.
-    pub file: String,
-    /// Line, from 1.
-    pub line: u64,
-    /// Position of the field in its line, from 1.
-    pub column: usize,
-    /// What is wrong there.
-    pub problem: Problem,
-}
-
-/// What is wrong in one place of a price table.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// A heading that is no column.
-    #[error("unknown column `{name}`; {}", hint(*nearest))]
-    UnknownColumn {
-        /// The heading.
-        name: String,
-        /// The column that is spelt most like it.
-        nearest: Option<&'static str>,
-    },
-    /// A heading that stands twice.
-    #[error("column `{0}` stands twice; keep one")]
-    DuplicateColumn(String),
-    /// A required column that is not there.
-    #[error("column `{0}` is missing; a table needs model, currency, per_tokens, input and output")]
-    MissingColumn(&'static str),
-    /// A row with more or fewer fields than the header.
-    #[error("the row has {found} fields and the header {expected}; quote fields that hold a comma")]
-    FieldCount {
-        /// Columns of the header.
-        expected: u64,
-        /// Fields of the row.
-        found: u64,
-    },
-    /// Bytes that are no text.
-    #[error("not UTF-8; save the file as UTF-8")]
-    NotUtf8,
-    /// A header and nothing else, or not even that.
-    #[error("the table has no prices; write one row for each model")]
-    NoRows,
-    /// A cell that cannot be understood.
-    #[error("column `{name}`: {fault}")]
-    Cell {
-        /// Name of the column.
-        name: &'static str,
-        /// What is wrong with the cell.
-        fault: Fault,
-    },
-}
-
-/// What is wrong with one cell.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// A value that a row cannot do without.
-    #[error("empty; {0}")]
-    Empty(&'static str),
-    /// Not an amount.
-    #[error(transparent)]
-    Money(#[from] MoneyError),
-    /// A price below nothing.
-    #[error("`{0}` is negative; a price is 0 (free) or more, and empty where it is unknown")]
-    Negative(String),
-    /// A markup that would turn prices around.
-    #[error("`{0}` is below -100; a discount takes off at most everything")]
-    Discount(String),
-    /// Finer than an amount can be, once divided.
-    #[error("`{0}` is finer than 28 decimal places for one token; write fewer digits")]
-    TooFine(String),
-    /// Not a currency.
-    #[error(transparent)]
-    Currency(#[from] CurrencyError),
-    /// Another currency than the rows before.
-    #[error(
-        "`{text}` differs from {first} on line {first_line}; write one table for each currency"
-    )]
-    MixedCurrencies {
-        /// This row's.
-        text: Currency,
-        /// The first row's.
-        first: Currency,
-        /// Line of the first row.
-        first_line: u64,
-    },
-    /// A number of tokens by which division would not be exact.
-    #[error("`{0}` is not a power of ten up to 1000000000000; write 1, 1000 or 1000000")]
-    PerTokens(String),
-    /// Not a date.
-    #[error("`{0}` is not a date; write YYYY-MM-DD")]
-    Date(String),
-    /// A period without a day in it.
-    #[error("`{to}` is not after effective_from `{from}`; the row holds until the day before")]
-    Period {
-        /// First day.
-        from: Date,
-        /// First day after.
-        to: Date,
-    },
-    /// A word that is none of the known ones.
-    #[error("`{text}` is none of {}", valid.join(", "))]
-    Word {
-        /// The cell.
-        text: String,
-        /// The known words.
-        valid: &'static [&'static str],
-    },
-    /// Not a number of decimal places.
-    #[error("`{0}` is not a number of decimal places from 0 to 28")]
-    Scale(String),
-    /// A rounding that is only half declared.
-    #[error("{0}")]
-    HalfRounding(&'static str),
-    /// A price that prediction cannot use yet.
-    #[error(
-        "`{0}` is not supported yet, and ignoring it would predict a wrong bill; leave it empty"
-    )]
-    Unsupported(String),
-    /// Two rows for the same request.
-    #[error(
-        "`{model}` is priced on line {other} too for the same days; end one with effective_to before the other begins"
-    )]
-    Overlap {
-        /// The model of both.
-        model: String,
-        /// Line of the other row.
-        other: u64,
-    },
-}
-
-fn hint(nearest: Option<&'static str>) -> String {
-    match nearest {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => format!("the columns are {}", COLUMNS.join(", ")),
-    }
-}
-
-/// A row as it stands in the file; a column that is not there reads as an empty cell.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawRow<'a> {
-    model: &'a str,
-    r#match: &'a str,
-    provider: &'a str,
-    currency: &'a str,
-    per_tokens: &'a str,
-    input: &'a str,
-    output: &'a str,
-    cache_read: &'a str,
-    cache_write_5m: &'a str,
-    cache_write_1h: &'a str,
-    reasoning: &'a str,
-    reasoning_mode: &'a str,
-    per_request: &'a str,
-    tier_above: &'a str,
-    tier_mode: &'a str,
-    service_tier: &'a str,
-    markup_pct: &'a str,
-    round_scale: &'a str,
-    round_mode: &'a str,
-    round_stage: &'a str,
-    effective_from: &'a str,
-    effective_to: &'a str,
-    source: &'a str,
-    checked_at: &'a str,
-}
-
-/// A cell's fault and the name of its column.
-type CellError = (&'static str, Fault);
-
-/// The rows of the CSV text `bytes`, at least one; `file` is what errors call it.
-pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Vec<PriceRow>, PriceError> {
+/// The rows of the CSV text `bytes`, at least one; or everything that is wrong with them, at least one
+/// thing, in the order of the file. `file` is what errors call it.
+pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Vec<PriceRow>, Vec<PriceError>> {
     let error = |line, column, problem| PriceError {
         file: file.to_owned(),
         line,
@@ -250,34 +79,55 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Vec<PriceRow>, PriceError
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(bytes);
-    let headers = reader.headers().map_err(|e| csv_error(&e))?.clone();
+    let headers = reader.headers().map_err(|e| vec![csv_error(&e)])?.clone();
     let header_line = line_of(bytes, headers.position());
     if headers.is_empty() {
-        return Err(error(1, 1, Problem::NoRows));
+        return Err(vec![error(1, 1, Problem::NoRows)]);
     }
-    check_headers(&headers).map_err(|(column, problem)| error(header_line, column, problem))?;
-    let column_of = |name: &str| {
+    let of_header: Vec<PriceError> = check_headers(&headers)
+        .into_iter()
+        .map(|(column, problem)| error(header_line, column, problem))
+        .collect();
+    if !of_header.is_empty() {
+        return Err(of_header);
+    }
+    let in_cell = |line, (name, fault): CellError| {
         let at = headers.iter().position(|h| h == name);
-        at.unwrap_or(headers.len()) + 1
+        let column = at.unwrap_or(headers.len()) + 1;
+        error(line, column, Problem::Cell { name, fault })
     };
 
     let mut rows: Vec<PriceRow> = Vec::new();
+    let mut errors: Vec<PriceError> = Vec::new();
     let mut record = StringRecord::new();
-    while reader.read_record(&mut record).map_err(|e| csv_error(&e))? {
-        let line = line_of(bytes, record.position());
-        let in_cell =
-            |(name, fault): CellError| error(line, column_of(name), Problem::Cell { name, fault });
-        let raw: RawRow<'_> = record
-            .deserialize(Some(&headers))
-            .expect("every column is text");
-        let row = parse_row(&raw, line).map_err(in_cell)?;
-        check_beside(&row, &rows).map_err(in_cell)?;
-        rows.push(row);
+    loop {
+        match reader.read_record(&mut record) {
+            Ok(false) => break,
+            Err(e) => errors.push(csv_error(&e)),
+            Ok(true) => {
+                let line = line_of(bytes, record.position());
+                let raw: RawRow<'_> = record
+                    .deserialize(Some(&headers))
+                    .expect("every column is text");
+                match cells::row(&raw, line) {
+                    Ok(row) => rows.push(row),
+                    Err(faults) => errors.extend(faults.into_iter().map(|f| in_cell(line, f))),
+                }
+            }
+        }
     }
-    if rows.is_empty() {
-        return Err(error(header_line + 1, 1, Problem::NoRows));
+    if rows.is_empty() && errors.is_empty() {
+        return Err(vec![error(header_line + 1, 1, Problem::NoRows)]);
     }
-    Ok(rows)
+    // Of rows that are wrong nobody knows what they would be beside the others.
+    let whole = errors.is_empty();
+    let faults = beside::faults(&rows, whole).into_iter();
+    errors.extend(faults.map(|(line, fault)| in_cell(line, fault)));
+    if errors.is_empty() {
+        return Ok(rows);
+    }
+    errors.sort_by_key(|e| (e.line, e.column));
+    Err(errors)
 }
 
 /// The line at which a record begins. The reader's own position is before the blank lines that it
@@ -295,7 +145,9 @@ fn line_of(bytes: &[u8], position: Option<&csv::Position>) -> u64 {
     position.line() + u64::try_from(skipped).unwrap_or(0)
 }
 
-fn check_headers(headers: &StringRecord) -> Result<(), (usize, Problem)> {
+/// What is wrong with the headings, each with its position from 1.
+fn check_headers(headers: &StringRecord) -> Vec<(usize, Problem)> {
+    let mut problems = Vec::new();
     for (i, name) in headers.iter().enumerate() {
         if !COLUMNS.contains(&name) {
             let problem = Problem::UnknownColumn {
@@ -303,246 +155,17 @@ fn check_headers(headers: &StringRecord) -> Result<(), (usize, Problem)> {
                 nearest: suggest::nearest(name, COLUMNS)
                     .and_then(|n| COLUMNS.into_iter().find(|c| *c == n)),
             };
-            return Err((i + 1, problem));
-        }
-        if headers.iter().take(i).any(|earlier| earlier == name) {
-            return Err((i + 1, Problem::DuplicateColumn(name.to_owned())));
+            problems.push((i + 1, problem));
+        } else if headers.iter().take(i).any(|earlier| earlier == name) {
+            problems.push((i + 1, Problem::DuplicateColumn(name.to_owned())));
         }
     }
     for name in REQUIRED {
         if !headers.iter().any(|h| h == name) {
-            return Err((headers.len() + 1, Problem::MissingColumn(name)));
+            problems.push((headers.len() + 1, Problem::MissingColumn(name)));
         }
     }
-    Ok(())
-}
-
-/// What a row may not be beside the rows before it.
-fn check_beside(row: &PriceRow, earlier: &[PriceRow]) -> Result<(), CellError> {
-    if let Some(first) = earlier.first()
-        && first.currency != row.currency
-    {
-        let fault = Fault::MixedCurrencies {
-            text: row.currency,
-            first: first.currency,
-            first_line: first.line,
-        };
-        return Err(("currency", fault));
-    }
-    let begins_before_end = |a: &PriceRow, b: &PriceRow| match (a.effective_from, b.effective_to) {
-        (Some(from), Some(to)) => from < to,
-        _ => true,
-    };
-    let overlapping = earlier.iter().find(|other| {
-        other.model == row.model
-            && other.matching == row.matching
-            && begins_before_end(row, other)
-            && begins_before_end(other, row)
-    });
-    match overlapping {
-        None => Ok(()),
-        Some(other) => Err((
-            "model",
-            Fault::Overlap {
-                model: row.model.clone(),
-                other: other.line,
-            },
-        )),
-    }
-}
-
-fn parse_row(raw: &RawRow<'_>, line: u64) -> Result<PriceRow, CellError> {
-    refuse_unsupported(raw)?;
-    let model = required("model", raw.model, "write the model's name")?;
-    let currency = required("currency", raw.currency, "write three letters, as in `USD`")?;
-    let per_tokens = required(
-        "per_tokens",
-        raw.per_tokens,
-        "write how many tokens the prices are for, as in `1000000`",
-    )?;
-    let matching = match raw.r#match {
-        "" | "exact" => Match::Exact,
-        "prefix" => Match::Prefix,
-        other => return Err(word("match", other, &["exact", "prefix"])),
-    };
-    let per_tokens_power = (0..=12)
-        .find(|&power| 10_u64.pow(power).to_string() == per_tokens)
-        .ok_or_else(|| ("per_tokens", Fault::PerTokens(per_tokens.to_owned())))?;
-    let markup_pct = markup(raw.markup_pct)?;
-    // The percentage of any multiple of a price with few enough places is exact.
-    let spare_places = markup_pct.map_or(0, |pct| pct.places() + 2);
-    let price = |name, text| price(name, text, 0, spare_places);
-    let rate = |name, text| self::price(name, text, per_tokens_power, spare_places);
-    let (effective_from, effective_to) = period(raw.effective_from, raw.effective_to)?;
-    Ok(PriceRow {
-        line,
-        model: model.to_owned(),
-        matching,
-        provider: text(raw.provider),
-        currency: currency
-            .parse()
-            .map_err(|e: CurrencyError| ("currency", e.into()))?,
-        per_tokens_power,
-        rates: Rates {
-            input: rate("input", raw.input)?,
-            cache_read: rate("cache_read", raw.cache_read)?,
-            cache_write_5m: rate("cache_write_5m", raw.cache_write_5m)?,
-            cache_write_1h: rate("cache_write_1h", raw.cache_write_1h)?,
-            output: rate("output", raw.output)?,
-            reasoning: rate("reasoning", raw.reasoning)?,
-        },
-        per_request: price("per_request", raw.per_request)?,
-        markup_pct,
-        rounding: rounding(raw)?,
-        effective_from,
-        effective_to,
-        source: text(raw.source),
-        checked_at: date("checked_at", raw.checked_at)?,
-    })
-}
-
-/// Columns that are known and that prediction does not use yet.
-fn refuse_unsupported(raw: &RawRow<'_>) -> Result<(), CellError> {
-    for (name, text) in [
-        ("tier_above", raw.tier_above),
-        ("tier_mode", raw.tier_mode),
-        ("service_tier", raw.service_tier),
-    ] {
-        if !text.is_empty() {
-            return Err((name, Fault::Unsupported(text.to_owned())));
-        }
-    }
-    match raw.reasoning_mode {
-        "" | "subset" => Ok(()),
-        "additive" => Err(("reasoning_mode", Fault::Unsupported("additive".to_owned()))),
-        other => Err(word("reasoning_mode", other, &["subset", "additive"])),
-    }
-}
-
-fn rounding(raw: &RawRow<'_>) -> Result<Option<Rounding>, CellError> {
-    match raw.round_stage {
-        "request" => {}
-        "" | "none" => {
-            for (name, text) in [
-                ("round_scale", raw.round_scale),
-                ("round_mode", raw.round_mode),
-            ] {
-                if !text.is_empty() {
-                    let fix = "a rounding needs a stage; write round_stage `request`, or leave this empty";
-                    return Err((name, Fault::HalfRounding(fix)));
-                }
-            }
-            return Ok(None);
-        }
-        later @ ("component" | "total") => {
-            return Err(("round_stage", Fault::Unsupported(later.to_owned())));
-        }
-        other => {
-            let valid = &["none", "component", "request", "total"];
-            return Err(word("round_stage", other, valid));
-        }
-    }
-    let scale = required(
-        "round_scale",
-        raw.round_scale,
-        "write how many decimal places are kept",
-    )?;
-    let scale = scale
-        .parse::<u32>()
-        .ok()
-        .filter(|&s| s <= PLACES)
-        .ok_or_else(|| ("round_scale", Fault::Scale(scale.to_owned())))?;
-    let mode = match required(
-        "round_mode",
-        raw.round_mode,
-        "write half_up, half_even, up or down",
-    )? {
-        "half_up" => RoundMode::HalfUp,
-        "half_even" => RoundMode::HalfEven,
-        "up" => RoundMode::Up,
-        "down" => RoundMode::Down,
-        other => {
-            let valid = &["half_up", "half_even", "up", "down"];
-            return Err(word("round_mode", other, valid));
-        }
-    };
-    Ok(Some(Rounding { scale, mode }))
-}
-
-/// A price for 10^`power` tokens as the price of one, with `spare` of the 28 places left over.
-fn price(
-    name: &'static str,
-    text: &str,
-    power: u32,
-    spare: u32,
-) -> Result<Option<Money>, CellError> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let amount: Money = text.parse().map_err(|e: MoneyError| (name, e.into()))?;
-    if amount.is_negative() {
-        return Err((name, Fault::Negative(text.to_owned())));
-    }
-    amount
-        .checked_shift(power)
-        .ok()
-        .filter(|one| one.places() + spare <= PLACES)
-        .map(Some)
-        .ok_or_else(|| (name, Fault::TooFine(text.to_owned())))
-}
-
-fn markup(text: &str) -> Result<Option<Money>, CellError> {
-    let name = "markup_pct";
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let percent: Money = text.parse().map_err(|e: MoneyError| (name, e.into()))?;
-    let everything = const { Money::new(-100, 0).expect("in range") };
-    if percent < everything {
-        return Err((name, Fault::Discount(text.to_owned())));
-    }
-    Ok(Some(percent))
-}
-
-fn period(from: &str, to: &str) -> Result<(Option<Date>, Option<Date>), CellError> {
-    let period = (date("effective_from", from)?, date("effective_to", to)?);
-    match period {
-        (Some(from), Some(to)) if from >= to => Err(("effective_to", Fault::Period { from, to })),
-        _ => Ok(period),
-    }
-}
-
-fn date(name: &'static str, text: &str) -> Result<Option<Date>, CellError> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    // The parser takes times behind the date and dates without hyphens too.
-    let written = |date: &Date| date.to_string() == text;
-    match text.parse::<Date>().ok().filter(written) {
-        Some(date) => Ok(Some(date)),
-        None => Err((name, Fault::Date(text.to_owned()))),
-    }
-}
-
-fn required<'a>(
-    name: &'static str,
-    text: &'a str,
-    fix: &'static str,
-) -> Result<&'a str, CellError> {
-    if text.is_empty() {
-        Err((name, Fault::Empty(fix)))
-    } else {
-        Ok(text)
-    }
-}
-
-fn word(name: &'static str, text: &str, valid: &'static [&'static str]) -> CellError {
-    let text = text.to_owned();
-    (name, Fault::Word { text, valid })
-}
-
-fn text(cell: &str) -> Option<String> {
-    (!cell.is_empty()).then(|| cell.to_owned())
+    problems
 }
 
 #[cfg(test)]
@@ -684,26 +307,20 @@ mod tests {
             ),
             (
                 "tier_above",
-                "200000",
-                "t.csv:2:6: column `tier_above`: `200000` is not supported yet",
+                "0",
+                "t.csv:2:6: column `tier_above`: `0` is not a number of tokens from 1",
             ),
-            ("tier_mode", "whole", "`whole` is not supported yet"),
-            ("service_tier", "batch", "`batch` is not supported yet"),
+            ("tier_above", "+5", "`+5` is not a number of tokens"),
             (
-                "reasoning_mode",
-                "additive",
-                "`additive` is not supported yet",
+                "tier_above",
+                "200000",
+                "t.csv:2:6: column `tier_above`: `m` has no row with an empty tier_above for its first days",
             ),
+            ("tier_mode", "half", "`half` is none of whole, graduated"),
             (
                 "reasoning_mode",
                 "double",
                 "`double` is none of subset, additive",
-            ),
-            ("round_stage", "total", "`total` is not supported yet"),
-            (
-                "round_stage",
-                "component",
-                "`component` is not supported yet",
             ),
             (
                 "round_stage",
@@ -762,6 +379,104 @@ mod tests {
         ] {
             let error = PriceTable::read("t.csv", format!("{head}\n{rows}\n")).expect_err(rows);
             assert!(error.to_string().contains("line 2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_file_is_told_at_once_in_its_order() {
+        let csv = format!(
+            "{HEAD},service_tier,tier_above\n\
+             m,dollars,7,-1,x,,\n\
+             n,USD,1,1,1,,\n\
+             n,EUR,1,1,1,,\n\
+             n,USD,1\n\
+             o,USD,1,1,1,flex,9\n"
+        );
+        let errors = PriceTable::read_all("t.csv", csv.clone()).expect_err(&csv);
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let begins = [
+            "t.csv:2:2: column `currency`: `dollars`",
+            "t.csv:2:3: column `per_tokens`: `7`",
+            "t.csv:2:4: column `input`: `-1`",
+            "t.csv:2:5: column `output`: `x`",
+            "t.csv:4:1: column `model`: `n` is priced on line 3 too",
+            "t.csv:4:2: column `currency`: `EUR` differs",
+            "t.csv:5:4: the row has 3 fields",
+        ];
+        assert_eq!(told.len(), begins.len(), "{told:#?}");
+        for (told, begin) in told.iter().zip(begins) {
+            assert!(told.starts_with(begin), "{told}\n{begin}");
+        }
+        let first = PriceTable::read("t.csv", csv).expect_err("the same file");
+        assert_eq!(first, errors[0]);
+        let headings = PriceTable::read_all("t.csv", "modle,input,input\n").expect_err("headings");
+        let told: Vec<String> = headings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 6, "{told:#?}");
+    }
+
+    #[test]
+    fn rows_for_different_sizes_of_prompt_belong_together_and_agree() {
+        let head = format!(
+            "{HEAD},tier_above,tier_mode,effective_from,effective_to,per_request,reasoning,\
+             reasoning_mode,markup_pct,round_stage,round_scale,round_mode"
+        );
+        let base = "m,USD,1,1,1,,,,,,,,,,,";
+        for (rows, expected) in [
+            // The days of the base rows must cover those of the tier row, together.
+            (
+                "m,USD,1,1,1,,,2026-01-01,,,,,,,,\nm,USD,1,2,2,9,,,,,,,,,,",
+                "t.csv:3:6: column `tier_above`: `m` has no row with an empty tier_above for its first days",
+            ),
+            (
+                "m,USD,1,1,1,,,,2026-03-01,,,,,,,\nm,USD,1,2,2,9,,2026-01-01,,,,,,,,",
+                "on 2026-03-01",
+            ),
+            (
+                "m,USD,1,1,1,,,,2026-03-01,,,,,,,\nm,USD,1,1,1,,,2026-03-02,,,,,,,,\nm,USD,1,2,2,9,,2026-01-01,,,,,,,,",
+                "on 2026-03-01",
+            ),
+            (
+                &format!("{base}\nm,USD,1,2,2,9,,,,0.1,,,,,,"),
+                "t.csv:3:10: column `per_request`: `0.1` here and empty on line 2",
+            ),
+            (
+                &format!("{base}\nm,USD,1,2,2,9,,,,,3,,,,,"),
+                "t.csv:3:11: column `reasoning`: filled in here and empty on line 2",
+            ),
+            (
+                &format!("{base}\nm,USD,1,2,2,9,,,,,,additive,,,,"),
+                "column `reasoning_mode`: `additive` here and `subset` on line 2",
+            ),
+            (
+                &format!("{base}\nm,USD,1,2,2,9,,,,,,,5,,,"),
+                "column `markup_pct`: `5` here and empty",
+            ),
+            (
+                &format!("{base}\nm,USD,1,2,2,9,,,,,,,,request,4,up"),
+                "column `round_stage`: the rounding is one here and another on line 2",
+            ),
+            (
+                &format!("{base}\nm,USD,1,2,2,9,graduated,,,,,,,,,\nm,USD,1,3,3,10,,,,,,,,,,"),
+                "t.csv:4:7: column `tier_mode`: `whole` here and `graduated` on line 3",
+            ),
+            (
+                "m,USD,1,1,1,,graduated,,,,,,,,,\nm,USD,1,2,2,9,,,,,,,,,,",
+                "column `tier_mode`: `whole` here and `graduated` on line 2",
+            ),
+            (
+                &format!("{base}\nm,USD,1,2,2,9,,,,,,,,,,\nm,USD,1,2,2,9,,,,,,,,,,"),
+                "t.csv:4:1: column `model`: `m` is priced on line 3 too",
+            ),
+        ] {
+            refused(&format!("{head}\n{rows}\n"), expected);
+        }
+        for rows in [
+            format!("{base}\nm,USD,1,2,2,9,graduated,,,,,,,,,\nm,USD,1,3,3,10,graduated,,,,,,,,,"),
+            "m,USD,1,1,1,,,,2026-03-01,,,,,,,\nm,USD,1,1,1,,,2026-03-01,,,,,,,,\nm,USD,1,2,2,9,whole,2026-01-01,2027-01-01,,,,,,,".to_owned(),
+            // What differs on days that are not shared is not together.
+            "m,USD,1,1,1,,,,2026-03-01,0.1,,,,,,\nm,USD,1,1,1,,,2026-03-01,,,,,,,,\nm,USD,1,2,2,9,,2026-03-01,,,,,,,,".to_owned(),
+        ] {
+            table(&format!("{head}\n{rows}\n"));
         }
     }
 

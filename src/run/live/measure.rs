@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::workers::Workers;
 use super::{RunError, Tick};
+use crate::billing::budget::Budget;
 use crate::billing::prices::PriceTable;
 use crate::client::http::{HttpTransport, Options};
 use crate::client::{Connects, Transport as _};
@@ -36,6 +37,8 @@ pub(super) struct Measuring<'a> {
     pub options: Options,
     pub secrets: Vec<String>,
     pub prices: Arc<PriceTable>,
+    /// What the runs of one command spend of.
+    pub budget: Option<Budget>,
     pub start: Start,
     /// Worker threads, at least one.
     pub workers: u32,
@@ -61,12 +64,11 @@ impl Measuring<'_> {
         let clock = Clock::live(self.start)?;
         manifest.environment.precise_timer = clock.is_precise();
         let transport = HttpTransport::new(&self.options)?;
-        let limit = self.scenario.pricing.budget.map(|(amount, _)| amount);
         // One account for the preflight and the load.
         let spend = Arc::new(Spend::new(
             self.prices.clone(),
             self.scenario.pricing.policy,
-            limit,
+            self.budget.clone(),
         ));
 
         // The preflight goes before the schedule, whose times are counted from its end.
@@ -235,6 +237,7 @@ impl Measuring<'_> {
                 duration: forecast.duration,
                 progress: &progress,
                 spent: shared.spend.as_ref().and_then(|spend| spend.spent()),
+                limit: shared.spend.as_ref().and_then(|spend| spend.limit()),
                 stopping: shared.stopped() > Stop::No,
             });
         }

@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue};
 
 use super::progress::Progress;
+use crate::billing::budget::Budget;
 use crate::client::http::{
     ClientError, Credentials, HttpTransport, Options, certificates, ensure_descriptors,
 };
@@ -24,7 +25,7 @@ use crate::clock::{Clock, Start};
 use crate::endpoint::Endpoint;
 use crate::manifest::{ConnectTotals, Environment, Manifest};
 use crate::money::Money;
-use crate::offline::OfflineUpstream;
+use crate::offline::{self, OfflineUpstream};
 use crate::plan::Plan;
 use crate::protocol;
 use crate::record::FACTS_SCHEMA;
@@ -113,6 +114,8 @@ pub struct Tick<'a> {
     pub progress: &'a Progress,
     /// What the run has cost so far by the price table; `None` where it is not known.
     pub spent: Option<Money>,
+    /// The most that it may spend.
+    pub limit: Option<Money>,
     /// Whether the run has been told to stop.
     pub stopping: bool,
 }
@@ -184,10 +187,12 @@ impl<'a> Ready<'a> {
     }
 
     /// Runs into `folder`; the facts are there when this returns, also after an error in the
-    /// middle. `watch` is told several times a second how it goes.
+    /// middle. `budget` is what all runs of a command may spend together. `watch` is told several
+    /// times a second how it goes.
     pub fn run(
         self,
         folder: &RunFolder,
+        budget: Option<Budget>,
         watch: &mut dyn FnMut(&Tick<'_>),
     ) -> Result<Manifest, RunError> {
         let Self {
@@ -205,10 +210,14 @@ impl<'a> Ready<'a> {
         let writer = folder.start_writer(SystemTime::from(start.utc()), trace)?;
         let upstream = match scenario.target.origin {
             Some(_) => None,
-            None => Some(OfflineUpstream::start(
-                &scenario.target.offline,
-                scenario.seed,
-            )?),
+            None => {
+                let keys = || offline::config(&scenario.target.offline, scenario.seed);
+                let file = inputs
+                    .upstream
+                    .as_ref()
+                    .map(|(config, _)| (**config).clone());
+                Some(OfflineUpstream::start(file.unwrap_or_else(keys))?)
+            }
         };
         let embedded = upstream.as_ref().map(|upstream| &upstream.origin);
         let origin = scenario
@@ -247,6 +256,7 @@ impl<'a> Ready<'a> {
             options,
             secrets: secrets.values,
             prices,
+            budget,
             start,
             workers,
             trace,
