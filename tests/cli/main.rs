@@ -12,6 +12,8 @@ mod faults;
 mod interrupt;
 // Runs that are there for their bill.
 mod billing;
+// Look-ups and ledgers: costs that are said after the fact.
+mod late;
 // `[load]`: what is refused, and the shipped scenario of each kind.
 mod loads;
 // `quote`, `check` and `mock`.
