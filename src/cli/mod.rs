@@ -262,7 +262,7 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let unlimited =
         inputs.scenario.target.origin.is_some() && inputs.scenario.pricing.budget.is_none();
     if !args.quiet {
-        say(&preview(&inputs, start));
+        say(&preview(&inputs, start, false));
     }
     if unlimited && !args.yes {
         confirm(&inputs)?;
@@ -325,7 +325,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Passed);
     }
     let inputs = args.scenario.load()?;
-    show(&format!("{}\n", preview(&inputs, Start::now())))?;
+    show(&format!("{}\n", preview(&inputs, Start::now(), true)))?;
     live::check_prices(&inputs, &live::plan(&inputs))?;
     Ok(Exit::Passed)
 }
@@ -398,8 +398,11 @@ fn quote_command(args: &QuoteArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Passed)
 }
 
-/// What a scenario will do and may cost, in a few lines.
-fn preview(inputs: &Inputs, start: Start) -> String {
+/// Lines before a run on what its bill could not tell apart; `check` has all.
+const WARNINGS_OF_A_RUN: usize = 3;
+
+/// What a scenario will do and may cost; in a few lines, or in `full`.
+fn preview(inputs: &Inputs, start: Start, full: bool) -> String {
     let scenario = &inputs.scenario;
     let plan = live::plan(inputs);
     let forecast = plan.forecast();
@@ -425,13 +428,21 @@ fn preview(inputs: &Inputs, start: Start) -> String {
         date: start.utc().to_zoned(jiff::tz::TimeZone::UTC).date(),
         attempts_max: target.retries.map_or(1, |retries| retries.attempts_max),
         budget: scenario.pricing.budget.map(|(amount, _)| amount),
+        policy: scenario.pricing.policy,
         reasoning_share: match (&target.origin, &inputs.upstream) {
             (Some(_), _) => 0.0,
             (None, Some((config, _))) => config.behaviour.output.reasoning_share,
             (None, None) => target.offline.reasoning_share,
         },
     };
-    lines.push(Preview::new(&plan, &inputs.prices, &terms).to_string());
+    let preview = Preview::new(&plan, &inputs.prices, &terms);
+    lines.push(preview.to_string());
+    if full {
+        lines.extend(preview.warnings(usize::MAX));
+        lines.extend(preview.blind_spots());
+    } else {
+        lines.extend(preview.warnings(WARNINGS_OF_A_RUN));
+    }
     lines.join("\n")
 }
 
