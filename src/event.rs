@@ -17,6 +17,8 @@ pub enum Event<'a> {
         /// The model that the response names.
         model: Option<&'a str>,
     },
+    /// The service tier that the response names; a later one replaces it.
+    ServiceTier(&'a str),
     /// A non-empty piece of reasoning (class R).
     Reasoning(&'a str),
     /// A non-empty piece of visible text or of a refusal (class V).

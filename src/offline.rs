@@ -23,8 +23,7 @@ pub struct OfflineUpstream {
 
 impl OfflineUpstream {
     /// Starts one on a free port of the loopback interface.
-    pub fn start(behaviour: &Offline, seed: u64) -> io::Result<Self> {
-        let config = config(behaviour, seed);
+    pub fn start(config: Config) -> io::Result<Self> {
         let (ready, started) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new()
@@ -73,7 +72,8 @@ impl Drop for OfflineUpstream {
     }
 }
 
-fn config(offline: &Offline, seed: u64) -> Config {
+/// The configuration that the keys of a scenario's `[offline]` stand for.
+pub fn config(offline: &Offline, seed: u64) -> Config {
     let behaviour = Behaviour {
         dialect: match offline.dialect {
             OfflineDialect::OpenAi => Dialect::OpenAi,

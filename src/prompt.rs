@@ -1,5 +1,9 @@
 //! A provider-neutral request: messages, tools, limits. `protocol` writes it for either endpoint.
 
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What one request asks for.
@@ -7,6 +11,8 @@ use serde_json::Value;
 pub struct Prompt {
     /// The model id to ask for.
     pub model: String,
+    /// A text in front of everything, which prompt caches are to keep.
+    pub prefix: Option<Prefix>,
     /// The system prompt, on top of the conversation.
     pub system: Option<String>,
     /// The conversation, oldest first.
@@ -23,6 +29,27 @@ pub struct Prompt {
     pub temperature: Option<f64>,
     /// Whether the answer is asked for as a stream of events or as a whole body.
     pub stream: bool,
+}
+
+/// The begin of a prompt that many prompts share: a part of the system prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// Its text.
+    pub text: Arc<str>,
+    /// How long it is to be kept, where that can be said.
+    pub ttl: CacheTtl,
+}
+
+/// How long a prompt cache keeps a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CacheTtl {
+    /// Five minutes from its last use.
+    #[default]
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// An hour.
+    #[serde(rename = "1h")]
+    Hour,
 }
 
 /// One message of a conversation.

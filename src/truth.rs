@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// One request as the upstream saw it. Token counts in the inclusive accounting: `input` holds
 /// cached tokens, `output` holds reasoning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truth {
     /// The nonce found in the prompt: the record's `trace_id`.
     pub nonce: String,
@@ -34,12 +34,25 @@ pub struct Truth {
     pub cache_read: Option<u64>,
     /// Input tokens written to a cache.
     pub cache_write: Option<u64>,
-    /// All output tokens.
+    /// Those of them that are kept for an hour.
+    #[serde(default)]
+    pub cache_write_1h: Option<u64>,
+    /// All output tokens of the answer, delivered or not.
     pub output: Option<u64>,
     /// Output tokens that are reasoning.
     pub reasoning: Option<u64>,
-    /// The true cost, in digits.
+    /// The true cost of the whole answer, in digits.
     pub cost: Option<String>,
+    /// What is truly to be paid, in digits: nothing for an error, and by the upstream's own policy for
+    /// an answer that was not delivered whole.
+    #[serde(default)]
+    pub charged: Option<String>,
+    /// The model that the answer names, where it is not the one asked for.
+    #[serde(default)]
+    pub served_model: Option<String>,
+    /// The service tier that the upstream was asked for.
+    #[serde(default)]
+    pub service_tier: Option<String>,
     /// Tool calls in the answer.
     pub tool_calls: u64,
     /// SHA-256 of the answer's visible text, first 16 hex digits; `None` without text, or where

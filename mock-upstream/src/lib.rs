@@ -46,12 +46,14 @@ pub mod config;
 pub mod tokens;
 
 mod billing;
+mod books;
 #[cfg(test)]
 mod coverage;
 mod draw;
 pub mod journal;
 pub mod responder;
 pub mod script;
+pub mod simulation;
 pub mod stats;
 
 mod player;

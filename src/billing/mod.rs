@@ -16,13 +16,16 @@
 mod account;
 pub mod bill;
 pub mod budget;
+pub mod diagnose;
 pub mod finding;
+pub mod ledger;
 pub mod policy;
 pub mod predict;
 pub mod prices;
 pub mod quote;
 pub mod reconcile;
 pub mod recorded;
+pub mod separate;
 pub mod verify;
 mod words;
 

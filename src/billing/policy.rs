@@ -93,8 +93,10 @@ impl Policy {
     /// The charge that is expected for `record`.
     pub fn charge(self, record: &Record) -> Charge {
         let never_sent = record.sent.is_none() && record.sent_utc.is_none();
+        let from_cache = record.gateway_cache.as_deref().and_then(cache_hit) == Some(true);
         match record.outcome {
             _ if never_sent => Charge::Free,
+            _ if self.cache_hit == OnCacheHit::Free && from_cache => Charge::Free,
             Outcome::Dropped | Outcome::ConnectFailed | Outcome::TimeoutConnect => Charge::Free,
             Outcome::RateLimited | Outcome::HttpError => match self.error {
                 OnError::Free => Charge::Free,
@@ -115,6 +117,74 @@ impl Policy {
                 OnAbort::Delivered => Charge::Delivered,
                 OnAbort::Free => Charge::Free,
             },
+        }
+    }
+}
+
+/// Whether a header, as `name: value`, says that the gateway's own cache answered; `None` if it does
+/// not speak of that. `HIT` and `MISS` are understood with other words around them; `true` and
+/// `false` where the name says what is meant.
+pub fn cache_hit(header: &str) -> Option<bool> {
+    let (name, value) = header.split_once(':')?;
+    let about_hits = name.trim().to_ascii_lowercase().ends_with("-hit");
+    let value = value.to_ascii_lowercase();
+    let says = |words: &[&str]| {
+        value
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| words.contains(&word))
+    };
+    if says(&["hit"]) || about_hits && says(&["true", "1"]) {
+        return Some(true);
+    }
+    let missed = says(&[
+        "miss", "bypass", "refresh", "expired", "disabled", "dynamic", "skip",
+    ]);
+    (missed || about_hits && says(&["false", "0"])).then_some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::record::{Class, Phase};
+
+    #[test]
+    fn gateways_say_hit_and_miss_in_their_own_words() {
+        for (header, expected) in [
+            ("x-litellm-cache-hit: True", Some(true)),
+            ("x-litellm-cache-hit: False", Some(false)),
+            ("x-litellm-cache-hit: None", None),
+            ("cf-aig-cache-status: HIT", Some(true)),
+            ("x-portkey-cache-status: SEMANTIC HIT", Some(true)),
+            ("x-portkey-cache-status: REFRESH", Some(false)),
+            ("helicone-cache: MISS", Some(false)),
+            ("x-cache: Hit from cloudfront", Some(true)),
+            ("x-cache: TCP_MISS", Some(false)),
+            ("x-cache: true", None),
+            ("x-cache: white", None),
+            ("x-cache", None),
+        ] {
+            assert_eq!(cache_hit(header), expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_hit_is_free_unless_the_policy_says_otherwise() {
+        let mut record = Record::new("t".into(), Phase::Measured, Endpoint::OpenAi, Class::Chat);
+        record.outcome = Outcome::Ok;
+        record.sent_utc = Some("2026-08-01T00:00:00Z".to_owned());
+        let full = Policy {
+            cache_hit: OnCacheHit::Full,
+            ..Policy::default()
+        };
+        for (said, expected) in [
+            (None, Charge::AtUsage),
+            (Some("x-cache: MISS"), Charge::AtUsage),
+            (Some("x-cache: HIT"), Charge::Free),
+        ] {
+            record.gateway_cache = said.map(str::to_owned);
+            assert_eq!(Policy::default().charge(&record), expected, "{said:?}");
+            assert_eq!(full.charge(&record), Charge::AtUsage, "{said:?}");
         }
     }
 }

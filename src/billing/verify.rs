@@ -14,6 +14,7 @@ use crate::money::{Currency, Money, MoneyError};
 use crate::record::{Outcome, Phase, Record};
 use crate::truth::Truth;
 
+use super::Attempt;
 use super::finding::{Code, Finding, Findings, Scope, Sums, Tally};
 use super::recorded::{evidence, same_but_for_noise};
 
@@ -125,7 +126,8 @@ impl Verifier {
             }
         }
         let true_cost = truth.cost.as_deref().and_then(|c| Money::read(c).ok());
-        if let (Some(recorded), Some(true_cost)) = (evidence(record).stands, true_cost)
+        if let (Some(recorded), Some(true_cost)) =
+            (evidence(&Attempt::seen(record)).stands, true_cost)
             && !same_but_for_noise(recorded.amount, true_cost.amount)
         {
             (sums.recorded, sums.true_cost) = (recorded.amount, true_cost.amount);
@@ -325,9 +327,6 @@ mod tests {
             model: "m".to_owned(),
             stream: true,
             status: 200,
-            first_write_ns: None,
-            first_token_write_ns: None,
-            last_write_ns: None,
             token_events: output,
             input: Some(input),
             cache_read: Some(0),
@@ -341,6 +340,7 @@ mod tests {
             finish: Some("stop".to_owned()),
             fault: None,
             completed: true,
+            ..Truth::default()
         }
     }
 

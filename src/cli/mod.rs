@@ -12,13 +12,16 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-use crate::billing::predict;
+use crate::billing::budget::Budget;
+use crate::billing::ledger::{Columns, Format};
 use crate::clock::Start;
+use crate::preview::{Preview, Terms};
 use crate::report::console;
 use crate::review;
 use crate::run::live;
-use crate::scenario;
-use crate::store::{self, Inputs, RunFolder, StoreError};
+use crate::scenario::{self, Scenario};
+use crate::store::{self, Inputs, LedgerFile, RunFolder, StoreError};
+use crate::suggest;
 
 pub use exit::Exit;
 use watch::Watch;
@@ -35,6 +38,8 @@ Examples:
       Say what a scenario would do, and everything that is wrong with it; sends nothing.
   weighbridge report reports/2026-08-01T101500Z-ci --prices new-prices.csv
       Price an old run again.
+  weighbridge report reports/2026-08-01T101500Z-ci --ledger spend-logs.csv
+      Hold the gateway's own ledger against it.
   weighbridge quote magistral-small-latest --input 1000 --output 500
       What a request costs.
   weighbridge prices check prices.csv
@@ -82,6 +87,9 @@ struct ScenarioArgs {
     /// Load `openai`, `anthropic` or `both`: short for `--set target.endpoint=...`
     #[arg(long)]
     endpoint: Option<String>,
+    /// Hard limit of what the command may spend, as in `1 USD`: short for `--set pricing.budget=...`
+    #[arg(long, value_name = "AMOUNT")]
+    budget: Option<String>,
     /// Seed of every draw: short for `--set load.seed=N`
     #[arg(long)]
     seed: Option<u64>,
@@ -107,6 +115,11 @@ impl ScenarioArgs {
             self.endpoint
                 .as_ref()
                 .map(|e| ("target.endpoint".to_owned(), quoted(e))),
+        );
+        overrides.extend(
+            self.budget
+                .as_ref()
+                .map(|b| ("pricing.budget".to_owned(), quoted(b))),
         );
         overrides.extend(self.seed.map(|s| ("load.seed".to_owned(), s.to_string())));
         Ok(overrides)
@@ -158,9 +171,55 @@ struct ReportArgs {
     /// Price it by this table instead of the run's own: a CSV file or `builtin:keeprouter`
     #[arg(long, value_name = "TABLE")]
     prices: Option<String>,
+    /// Join this ledger (CSV, a row a request) with the run first, and keep what that comes to in
+    /// the folder
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Its format: `auto`, `litellm`, `openrouter` or `csv`
+    #[arg(long, value_name = "FORMAT", requires = "ledger", value_parser = ledger_format)]
+    ledger_format: Option<Format>,
+    /// Which of its columns hold what, as in `id=request,cost=amount,started=time`; `id` may be
+    /// repeated. Default: the scenario's
+    #[arg(long, value_name = "COLUMNS", requires = "ledger", value_parser = ledger_columns)]
+    ledger_columns: Option<Columns>,
     /// Print report.json instead of the console form
     #[arg(long)]
     json: bool,
+}
+
+fn ledger_format(name: &str) -> Result<Format, String> {
+    let names = || Format::ALL.map(Format::name);
+    Format::from_name(name).ok_or_else(|| {
+        let hint = suggest::clause(name, names());
+        format!("unknown format{hint}; known are {}", names().join(", "))
+    })
+}
+
+fn ledger_columns(text: &str) -> Result<Columns, String> {
+    let mut columns = Columns::default();
+    for pair in text.split(',') {
+        let (what, name) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("`{pair}` has no `=`; write `id=request,cost=amount`"))?;
+        let name = name.trim().to_owned();
+        match what.trim() {
+            "id" => columns.id.push(name),
+            "cost" => columns.cost = name,
+            "model" => columns.model = Some(name),
+            "started" => columns.started = Some(name),
+            "input" => columns.input = Some(name),
+            "output" => columns.output = Some(name),
+            other => {
+                return Err(format!(
+                    "unknown `{other}`; known are id, cost, model, started, input and output"
+                ));
+            }
+        }
+    }
+    if columns.id.is_empty() || columns.cost.is_empty() {
+        return Err("needs `id=...` and `cost=...`".to_owned());
+    }
+    Ok(columns)
 }
 
 /// Runs the program with the process's arguments.
@@ -201,7 +260,13 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let ready = live::Ready::new(&inputs, how)?;
     let folder = folder_of(args.out.as_deref(), &inputs, start)?;
     let mut watch = Watch::new(inputs.prices.currency());
-    let result = ready.run(&folder, &mut |tick| {
+    // One account over all runs of the command.
+    let budget = inputs
+        .scenario
+        .pricing
+        .budget
+        .map(|(limit, _)| Budget::new(limit));
+    let result = ready.run(&folder, budget, &mut |tick| {
         if !args.quiet {
             watch.tick(tick);
         }
@@ -247,6 +312,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     }
     let inputs = args.scenario.load()?;
     show(&format!("{}\n", preview(&inputs, Start::now())))?;
+    live::check_prices(&inputs, &live::plan(&inputs))?;
     Ok(Exit::Passed)
 }
 
@@ -254,6 +320,9 @@ fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
     let folder = RunFolder::open(&args.folder)?;
     let prices = args.prices.as_deref().map(store::read_prices).transpose()?;
     let own = prices.is_none();
+    if let Some(ledger) = &args.ledger {
+        join_ledger(&folder, ledger, args)?;
+    }
     let report = review::review(&folder, prices)?;
     // The folder's report is at the folder's prices; another table's is only shown.
     if own && let Err(error) = review::write(&folder, &report) {
@@ -272,6 +341,35 @@ fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
 /// The day, UTC.
 fn today() -> jiff::civil::Date {
     Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
+/// Joins a ledger that came after the run.
+fn join_ledger(folder: &RunFolder, path: &Path, args: &ReportArgs) -> anyhow::Result<()> {
+    let manifest = folder.manifest()?;
+    let (origin, text) = folder.scenario()?;
+    let pricing = Scenario::parse(&origin, &text, &[])?.pricing;
+    let (format, columns) = match (args.ledger_format, &args.ledger_columns) {
+        (Some(Format::Csv) | None, None) => {
+            let own = pricing.ledger.as_ref();
+            let format = args.ledger_format.or(own.map(|ledger| ledger.format));
+            (format, own.and_then(|ledger| ledger.columns.as_ref()))
+        }
+        (format, columns) => (format, columns.as_ref()),
+    };
+    let format = format.unwrap_or_default();
+    let name = path.display().to_string();
+    format
+        .check(columns)
+        .map_err(|error| anyhow::anyhow!("--ledger-columns {error}"))?;
+    let (index, scope) = store::index_of(folder, &manifest, pricing.policy)?;
+    let file = LedgerFile {
+        path,
+        name: &name,
+        format,
+        columns,
+    };
+    store::join_ledger(folder, &index, scope, file)?;
+    Ok(())
 }
 
 /// What a scenario will do and may cost, in a few lines.
@@ -296,40 +394,18 @@ fn preview(inputs: &Inputs, start: Start) -> String {
         live::describe(&plan),
         forecast.in_flight_max
     ));
-    if let Some(measured) = forecast.measured_sessions {
-        let requests =
-            (measured + forecast.warmup_sessions.unwrap_or(0)) * plan.endpoints.len() as u64;
-        let date = start.utc().to_zoned(jiff::tz::TimeZone::UTC).date();
-        // Of several models, the dearest: a preview may be too high, never too low.
-        let cost = |input, output| {
-            let costs = scenario.target.models.iter().map(|model| {
-                let tariffs = inputs.prices.tariffs(model, date);
-                predict::worst_case(&tariffs, input, output)
-                    .ok()??
-                    .checked_mul(requests)
-                    .ok()
-            });
-            costs
-                .reduce(|a, b| Some(a?.max(b?)))
-                .flatten()
-                .map(|c| c.display(inputs.prices.currency()))
-        };
-        let expected = cost(forecast.input_tokens_mean, forecast.output_tokens_mean);
-        let worst = cost(forecast.input_tokens_max, forecast.output_tokens_max);
-        if let (Some(expected), Some(worst)) = (expected, worst) {
-            let besides = if forecast.warmup_sessions.is_none() {
-                ", and the warm-up's"
-            } else {
-                ""
-            };
-            lines.push(format!(
-                "{requests} requests{besides}; about {expected}, at most about {worst}"
-            ));
-        }
-    }
-    if let Some((budget, currency)) = &scenario.pricing.budget {
-        lines.push(format!("budget {}", budget.display(*currency)));
-    }
+    let target = &scenario.target;
+    let terms = Terms {
+        date: start.utc().to_zoned(jiff::tz::TimeZone::UTC).date(),
+        attempts_max: target.retries.map_or(1, |retries| retries.attempts_max),
+        budget: scenario.pricing.budget.map(|(amount, _)| amount),
+        reasoning_share: match (&target.origin, &inputs.upstream) {
+            (Some(_), _) => 0.0,
+            (None, Some((config, _))) => config.behaviour.output.reasoning_share,
+            (None, None) => target.offline.reasoning_share,
+        },
+    };
+    lines.push(Preview::new(&plan, &inputs.prices, &terms).to_string());
     lines.join("\n")
 }
 

@@ -101,7 +101,13 @@ impl Watch {
                 .map_or_else(|| "-".to_owned(), |ns| format!("{:.0}", ns as f64 / 1e6))
         };
         let spent = match tick.spent {
-            Some(amount) => format!("  {}", amount.round_half_up(4).display(self.currency)),
+            Some(amount) => {
+                let amount = amount.round_half_up(4).display(self.currency);
+                match tick.limit {
+                    Some(limit) => format!("  {amount} of {}", limit.display(self.currency)),
+                    None => format!("  {amount}"),
+                }
+            }
             None => String::new(),
         };
         let elapsed = tick.elapsed.as_secs_f64();

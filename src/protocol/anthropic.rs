@@ -24,7 +24,7 @@ object! {
         "index" => index: Count,
         "content_block" => content_block: Option<Content<'a>>,
         "delta" => delta: Option<Delta<'a>>,
-        "usage" => usage: Option<usage::Counts>,
+        "usage" => usage: Option<usage::Counts<'a>>,
         "error" => error: Present,
     }
 }
@@ -37,7 +37,7 @@ object! {
         "model" => model: Cow<'a, str>,
         "content" => content: Option<Vec<Content<'a>>>,
         "stop_reason" => stop_reason: Cow<'a, str>,
-        "usage" => usage: Option<usage::Counts>,
+        "usage" => usage: Option<usage::Counts<'a>>,
         "error" => error: Present,
     }
 }

@@ -1,5 +1,7 @@
 //! Writing requests.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
@@ -7,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::endpoint::Endpoint;
-use crate::prompt::{Call, Message, Prompt, Tool, ToolChoice, ToolResult};
+use crate::prompt::{CacheTtl, Call, Message, Prompt, Tool, ToolChoice, ToolResult};
 
 /// Anthropic requires an output limit. This one is sent where the prompt has none: what every
 /// model since Claude 3 can give.
@@ -33,6 +35,8 @@ pub struct Dialect {
     pub include_usage: bool,
     /// The `anthropic-version` header.
     pub anthropic_version: HeaderValue,
+    /// The service tier that is asked for, on both endpoints; `None` leaves the field out.
+    pub service_tier: Option<String>,
 }
 
 impl Default for Dialect {
@@ -41,6 +45,7 @@ impl Default for Dialect {
             output_limit_field: OutputLimitField::default(),
             include_usage: true,
             anthropic_version: HeaderValue::from_static("2023-06-01"),
+            service_tier: None,
         }
     }
 }
@@ -77,7 +82,7 @@ pub fn encode(endpoint: Endpoint, prompt: &Prompt, dialect: &Dialect) -> Encoded
         Endpoint::OpenAi => serde_json::to_vec(&openai(prompt, dialect)),
         Endpoint::Anthropic => {
             headers.insert("anthropic-version", dialect.anthropic_version.clone());
-            serde_json::to_vec(&anthropic(prompt))
+            serde_json::to_vec(&anthropic(prompt, dialect))
         }
     };
     Encoded {
@@ -129,6 +134,8 @@ struct OpenAiRequest<'a> {
     max_completion_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -140,7 +147,7 @@ struct StreamOptions {
 #[serde(tag = "role", rename_all = "lowercase")]
 enum OpenAiMessage<'a> {
     System {
-        content: &'a str,
+        content: Cow<'a, str>,
     },
     User {
         content: &'a str,
@@ -213,11 +220,15 @@ impl Serialize for OpenAiToolChoice<'_> {
     }
 }
 
-fn openai<'a>(prompt: &'a Prompt, dialect: &Dialect) -> OpenAiRequest<'a> {
+fn openai<'a>(prompt: &'a Prompt, dialect: &'a Dialect) -> OpenAiRequest<'a> {
     let mut messages = Vec::with_capacity(prompt.messages.len() + 1);
-    if let Some(content) = &prompt.system {
-        messages.push(OpenAiMessage::System { content });
-    }
+    // Caches here go by the prompt's begin, and need no mark. Some targets take one system message.
+    let system = match (&prompt.prefix, prompt.system.as_deref()) {
+        (Some(prefix), Some(system)) => Some(format!("{}\n\n{system}", prefix.text).into()),
+        (Some(prefix), None) => Some(Cow::Borrowed(&*prefix.text)),
+        (None, system) => system.map(Cow::Borrowed),
+    };
+    messages.extend(system.map(|content| OpenAiMessage::System { content }));
     for message in &prompt.messages {
         match message {
             Message::User(content) => messages.push(OpenAiMessage::User { content }),
@@ -258,6 +269,7 @@ fn openai<'a>(prompt: &'a Prompt, dialect: &Dialect) -> OpenAiRequest<'a> {
         max_tokens: limit(OutputLimitField::MaxTokens),
         max_completion_tokens: limit(OutputLimitField::MaxCompletionTokens),
         temperature: prompt.temperature,
+        service_tier: dialect.service_tier.as_deref(),
     }
 }
 
@@ -288,7 +300,7 @@ struct AnthropicRequest<'a> {
     model: &'a str,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    system: Option<&'a str>,
+    system: Option<AnthropicSystem<'a>>,
     messages: Vec<AnthropicMessage<'a>>,
     stream: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -297,6 +309,30 @@ struct AnthropicRequest<'a> {
     tool_choice: Option<AnthropicToolChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'a str>,
+}
+
+/// A text, or blocks where one of them is to be cached.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnthropicSystem<'a> {
+    Text(&'a str),
+    Blocks(Vec<SystemBlock<'a>>),
+}
+
+#[derive(Serialize)]
+struct SystemBlock<'a> {
+    r#type: &'static str,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<CacheControl>,
+}
+
+#[derive(Serialize)]
+struct CacheControl {
+    r#type: &'static str,
+    ttl: CacheTtl,
 }
 
 #[derive(Serialize)]
@@ -341,11 +377,11 @@ struct AnthropicToolChoice<'a> {
     disable_parallel_tool_use: Option<bool>,
 }
 
-fn anthropic(prompt: &Prompt) -> AnthropicRequest<'_> {
+fn anthropic<'a>(prompt: &'a Prompt, dialect: &'a Dialect) -> AnthropicRequest<'a> {
     AnthropicRequest {
         model: &prompt.model,
         max_tokens: prompt.max_output_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
-        system: prompt.system.as_deref(),
+        system: anthropic_system(prompt),
         messages: anthropic_messages(&prompt.messages),
         stream: prompt.stream,
         tools: prompt
@@ -359,7 +395,28 @@ fn anthropic(prompt: &Prompt) -> AnthropicRequest<'_> {
             .collect(),
         tool_choice: (!prompt.tools.is_empty()).then(|| anthropic_tool_choice(prompt)),
         temperature: prompt.temperature,
+        service_tier: dialect.service_tier.as_deref(),
     }
+}
+
+fn anthropic_system(prompt: &Prompt) -> Option<AnthropicSystem<'_>> {
+    let Some(prefix) = &prompt.prefix else {
+        return prompt.system.as_deref().map(AnthropicSystem::Text);
+    };
+    let block = |text, cache_control| SystemBlock {
+        r#type: "text",
+        text,
+        cache_control,
+    };
+    let cached = CacheControl {
+        r#type: "ephemeral",
+        ttl: prefix.ttl,
+    };
+    let more = prompt.system.as_deref().map(|text| block(text, None));
+    let first = block(&prefix.text, Some(cached));
+    Some(AnthropicSystem::Blocks(
+        std::iter::once(first).chain(more).collect(),
+    ))
 }
 
 fn anthropic_tool_choice(prompt: &Prompt) -> AnthropicToolChoice<'_> {

@@ -15,6 +15,9 @@ use super::usage;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Oddity};
 
+/// A longer name of a service tier is none, and is not remembered.
+const MAX_TIER_BYTES: usize = 64;
+
 /// Event types of the other protocol, for which gateways take no chunk.
 const ANTHROPIC_TYPES: [&str; 7] = [
     "ping",
@@ -33,8 +36,9 @@ object! {
         "object" => object: Cow<'a, str>,
         "type" => kind: Cow<'a, str>,
         "model" => model: Cow<'a, str>,
+        "service_tier" => service_tier: Cow<'a, str>,
         "choices" => choices: Option<Vec<Choice<'a>>>,
-        "usage" => usage: Option<usage::Counts>,
+        "usage" => usage: Option<usage::Counts<'a>>,
         "error" => error: Present,
     }
 }
@@ -113,6 +117,8 @@ impl<'de> Lenient<'de> for Content<'de> {
 pub(super) struct State {
     named_id: bool,
     named_model: bool,
+    /// The service tier that was last named: every chunk may repeat it.
+    tier: String,
     calls: Vec<Call>,
     /// Calls that were announced.
     announced: u32,
@@ -250,6 +256,11 @@ impl State {
         self.named_model |= model.is_some();
         if id.is_some() || model.is_some() {
             sink(Event::Opened { id, model });
+        }
+        let tier = &*completion.service_tier;
+        if !tier.is_empty() && tier.len() <= MAX_TIER_BYTES && tier != self.tier {
+            tier.clone_into(&mut self.tier);
+            sink(Event::ServiceTier(tier));
         }
     }
 

@@ -1,5 +1,7 @@
 //! Token counts as they stand on the wire, in the names of both protocols.
 
+use std::borrow::Cow;
+
 use super::decode::Sink;
 use super::lenient::{Count, object};
 use crate::endpoint::Endpoint;
@@ -8,7 +10,7 @@ use crate::usage::Usage;
 
 object! {
     /// A `usage` object of either protocol.
-    pub(super) Counts {
+    pub(super) Counts<'a> {
         "prompt_tokens" => prompt: Count,
         "completion_tokens" => completion: Count,
         "total_tokens" => total: Count,
@@ -21,6 +23,8 @@ object! {
         "cache_read_input_tokens" => cache_read: Count,
         "cache_creation_input_tokens" => cache_creation: Count,
         "cache_creation" => lifetimes: Lifetimes,
+        // Anthropic.
+        "service_tier" => service_tier: Cow<'a, str>,
     }
 }
 
@@ -43,9 +47,12 @@ object! {
     }
 }
 
-/// Reports the counts that there are.
-pub(super) fn report(counts: Option<&Counts>, endpoint: Endpoint, sink: &mut Sink<'_>) {
+/// Reports the counts that there are, and the service tier that they are of.
+pub(super) fn report(counts: Option<&Counts<'_>>, endpoint: Endpoint, sink: &mut Sink<'_>) {
     let Some(counts) = counts else { return };
+    if !counts.service_tier.is_empty() {
+        sink(Event::ServiceTier(&counts.service_tier));
+    }
     let mut odd = false;
     // The first of several names that has a count.
     let mut first = |names: &[Count]| {

@@ -205,9 +205,20 @@ impl<T: Transport> Conduct<T> {
     }
 
     fn budget_ends_the_run(&self, exhausted: &Exhausted) {
+        // The first one says it; others find the same a moment later.
+        if self.shared.stopped() > Stop::No {
+            return;
+        }
+        let spend = self.shared.spend.as_ref();
+        let shown = |amount: Money| match spend {
+            Some(spend) => amount.display(spend.currency()).to_string(),
+            None => amount.to_string(),
+        };
         self.shared.warn(format!(
             "the budget of {} ended the run: {} is spent, and the next request might cost {}",
-            exhausted.limit, exhausted.spent, exhausted.worst
+            shown(exhausted.limit),
+            shown(exhausted.spent),
+            shown(exhausted.worst)
         ));
         self.shared.stop(Stop::Arrivals);
     }

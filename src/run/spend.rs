@@ -2,15 +2,18 @@
 //!
 //! Before a request is sent its worst case is set aside: an input token for each byte of its body,
 //! since no tokenizer makes more, and the whole output limit. It settles at what its usage comes
-//! to, or, where that is not known, at the worst case.
+//! to or at what the gateway recorded, whichever is more; or, where its usage is not known, at the
+//! worst case. What is free by the policy is free here only if nothing was recorded for it.
 
 use std::sync::{Arc, Mutex};
 
+use crate::billing::Attempt;
 use crate::billing::budget::{Budget, Exhausted, Reservation};
 use crate::billing::policy::{Charge, Policy};
 use crate::billing::predict::{predict, worst_case};
 use crate::billing::prices::PriceTable;
-use crate::money::Money;
+use crate::billing::recorded::evidence;
+use crate::money::{Currency, Money};
 use crate::record::Record;
 
 /// The account of a run.
@@ -23,14 +26,25 @@ pub struct Spend {
 }
 
 impl Spend {
-    /// Nothing spent yet, by `prices` and `policy`, under `limit` if there is one.
-    pub fn new(prices: Arc<PriceTable>, policy: Policy, limit: Option<Money>) -> Self {
+    /// Nothing spent yet by this run, by `prices` and `policy`. A `budget` is shared with whatever
+    /// else spends of it: the other runs of a command.
+    pub fn new(prices: Arc<PriceTable>, policy: Policy, budget: Option<Budget>) -> Self {
         Self {
             prices,
             policy,
-            budget: limit.map(Budget::new),
+            budget,
             spent: Mutex::new(None),
         }
+    }
+
+    /// The currency of its amounts.
+    pub fn currency(&self) -> Currency {
+        self.prices.currency()
+    }
+
+    /// The hard limit, if there is one.
+    pub fn limit(&self) -> Option<Money> {
+        self.budget.as_ref().map(Budget::limit)
     }
 
     /// Sets the worst case of a request aside, where there is a limit. What has no price that day
@@ -63,16 +77,26 @@ impl Spend {
         record: &Record,
         date: jiff::civil::Date,
     ) {
-        let tier = record.requested_tier.as_deref();
-        let tariff = self.prices.tariff(&record.requested_model, tier, date);
-        let actual = tariff
-            .and_then(|tariff| predict(&tariff, &record.final_usage(), record.endpoint).ok())
-            .map(|prediction| prediction.total);
+        // Of the tier that was asked for and the one that was served, the dearer.
+        let tiers = [&record.requested_tier, &record.served_tier];
+        let by_usage = tiers
+            .into_iter()
+            .filter_map(|tier| {
+                let model = &record.requested_model;
+                let tariff = self.prices.tariff(model, tier.as_deref(), date)?;
+                let p = predict(&tariff, &record.final_usage(), record.endpoint).ok()?;
+                Some(p.total.max(p.rounded.unwrap_or(p.total)))
+            })
+            .max();
         // What was refused or never sent costs nothing; of anything else without a usage we cannot
         // know, and the worst case stays spent.
-        let actual = actual.or((self.policy.charge(record) == Charge::Free).then_some(Money::ZERO));
+        let free = self.policy.charge(record) == Charge::Free;
+        let expected = by_usage.or(free.then_some(Money::ZERO));
+        let recorded = largest_recorded(record);
+        let actual = expected.map(|cost| recorded.map_or(cost, |recorded| recorded.max(cost)));
         if let Some(reservation) = reservation {
-            reservation.settle(actual);
+            let worst = reservation.worst();
+            reservation.settle(actual.or(recorded.map(|recorded| recorded.max(worst))));
         }
         if let Some(actual) = actual {
             let mut spent = self
@@ -87,11 +111,81 @@ impl Spend {
         }
     }
 
-    /// What is known to be spent; `None` while nothing is.
+    /// What is known to be spent by this run; `None` while nothing is.
     pub fn spent(&self) -> Option<Money> {
         *self
             .spent
             .lock()
             .expect("no one panics while holding the account")
+    }
+}
+
+/// The most that any surface of the attempt says that it cost.
+fn largest_recorded(record: &Record) -> Option<Money> {
+    let evidence = evidence(&Attempt::seen(record));
+    let recorded = [evidence.stands, evidence.disagrees];
+    recorded
+        .into_iter()
+        .flatten()
+        .map(|recorded| recorded.amount)
+        .max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::record::{Class, Outcome, Phase};
+    use crate::usage::Usage;
+
+    fn money(text: &str) -> Money {
+        text.parse().expect(text)
+    }
+
+    /// An attempt of 100 bytes and at most 10 tokens: at 1 USD a token, 110 USD at worst.
+    fn attempt(outcome: Outcome, output: Option<u64>, recorded: Option<&str>) -> Record {
+        let mut record = Record::new("t".into(), Phase::Measured, Endpoint::OpenAi, Class::Chat);
+        record.requested_model = "m".to_owned();
+        record.output_limit = Some(10);
+        record.sent_utc = Some("2026-08-01T00:00:00Z".to_owned());
+        record.outcome = outcome;
+        record.last_usage = Usage {
+            input: output.map(|_| 20),
+            output,
+            ..Usage::default()
+        };
+        let cost = |digits: &str| ("body:/usage/cost".to_owned(), digits.to_owned());
+        record.costs = recorded.map(cost).into_iter().collect();
+        record
+    }
+
+    #[test]
+    fn an_attempt_settles_at_the_most_that_it_may_have_cost() {
+        let table = "model,currency,per_tokens,input,output\nm,USD,1,1,1\n";
+        let prices = Arc::new(PriceTable::read("t.csv", table).expect("valid"));
+        let today = "2026-08-01".parse().expect("a date");
+        for (record, expected) in [
+            (attempt(Outcome::Ok, Some(5), Some("25")), "25"),
+            (attempt(Outcome::Ok, Some(5), Some("30")), "30"),
+            (attempt(Outcome::Ok, Some(5), Some("3")), "25"),
+            (attempt(Outcome::Ok, Some(5), None), "25"),
+            (attempt(Outcome::Ok, None, None), "110"),
+            (attempt(Outcome::Ok, None, Some("3")), "110"),
+            (attempt(Outcome::Ok, None, Some("200")), "200"),
+            (attempt(Outcome::Cancelled, Some(5), None), "110"),
+            (attempt(Outcome::RateLimited, None, None), "0"),
+            (attempt(Outcome::HttpError, None, Some("7")), "7"),
+            (attempt(Outcome::ConnectFailed, None, None), "0"),
+        ] {
+            let budget = Budget::new(money("1000"));
+            let policy = Policy::default();
+            let spend = Spend::new(prices.clone(), policy, Some(budget.clone()));
+            let reservation = spend.reserve(&record, 100, today).expect("it fits");
+            assert_eq!(budget.reserved(), money("110"));
+            spend.settle(reservation, &record, today);
+            assert_eq!(budget.reserved(), Money::ZERO);
+            let what = format!("{} {:?}", record.outcome, record.costs);
+            assert_eq!(budget.spent(), money(expected), "{what}");
+        }
     }
 }

@@ -7,14 +7,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::file::{self, Endpoints, File, Offline, WeightedModel};
 use super::source::{Problem, ScenarioError, Source};
-use super::{Pricing, Retries, Scenario, Target, Timeouts, Truth, Workload};
+use super::{Ledger, LedgerSource, Pricing, Retries, Scenario, Target, Timeouts, Truth, Workload};
 use crate::endpoint::Endpoint;
 use crate::metrics::{Limits, Metric};
 use crate::money::{Currency, Money};
 use crate::prompt::ToolChoice;
 use crate::protocol;
 use crate::suggest;
-use crate::surface::Surface;
+use crate::surface::{self, LookupUrl, Surface};
 use crate::verdict::Gate;
 use crate::workload;
 
@@ -24,6 +24,9 @@ const CREDENTIAL_PARTS: [&str; 5] = ["auth", "key", "token", "secret", "cookie"]
 
 /// What the default grace period has beyond the total timeout.
 const GRACE_BEYOND_TOTAL: Duration = Duration::from_secs(1);
+
+/// Most tokens of a shared prefix: as much as the largest models take.
+const CACHED_PREFIX_MAX: u64 = 1_000_000;
 
 /// What is wrong with a value that should name an environment variable. The value itself is not
 /// repeated: it may be a key pasted in the wrong place.
@@ -187,6 +190,12 @@ impl Check<'_> {
                 "cannot be sent in a header; it is a date such as `2023-06-01`",
             );
         }
+        if target.service_tier.as_deref() == Some("") {
+            self.say(
+                "target.service_tier",
+                "must not be empty; to ask for none, leave it out",
+            );
+        }
         let offline = file.offline.clone().unwrap_or_default();
         self.offline(&offline);
         Some(Target {
@@ -214,6 +223,7 @@ impl Check<'_> {
                 },
                 include_usage: target.include_usage,
                 anthropic_version: anthropic_version.ok()?,
+                service_tier: target.service_tier.clone(),
             },
             timeouts: Timeouts {
                 connect: connect?,
@@ -394,6 +404,24 @@ impl Check<'_> {
             }
         }
         self.share("offline.reasoning_share", offline.reasoning_share);
+        if offline.config.is_some() {
+            let beside: Vec<String> = self
+                .source
+                .keys_of("offline")
+                .into_iter()
+                .filter(|key| key != "config")
+                .map(|key| format!("`offline.{key}`"))
+                .collect();
+            if !beside.is_empty() {
+                self.say(
+                    "offline.config",
+                    format!(
+                        "says everything of the offline upstream, but {} stands beside it; say it in the configuration file, or remove `offline.config`",
+                        beside.join(", ")
+                    ),
+                );
+            }
+        }
     }
 
     fn share(&mut self, key: &str, value: f64) {
@@ -448,6 +476,16 @@ impl Check<'_> {
             Some(hang_up) => Some(self.hang_up(hang_up)?),
             None => None,
         };
+        let prefix = workload.cached_prefix.as_ref();
+        if prefix.is_some_and(|prefix| !(1..=CACHED_PREFIX_MAX).contains(&prefix.tokens)) {
+            self.say(
+                "workload.cached_prefix.tokens",
+                format!("must be from 1 to {CACHED_PREFIX_MAX}"),
+            );
+            return None;
+        }
+        let prefix =
+            prefix.map(|prefix| workload::shared_prefix(file.load.seed, prefix.tokens, prefix.ttl));
         // Problems of the models are the target's.
         let models = match (&file.target.model, file.target.models.as_slice()) {
             (Some(model), _) => vec![(model.clone(), 1.0)],
@@ -463,6 +501,7 @@ impl Check<'_> {
                 tools,
                 tool_choice,
                 cache: workload.cache,
+                prefix,
                 temperature: workload.temperature,
                 hang_up,
             },
@@ -507,20 +546,24 @@ impl Check<'_> {
     }
 
     fn pricing(&mut self, pricing: &file::Pricing) -> Option<Pricing> {
-        let surfaces = match &pricing.recorded {
-            None => Surface::defaults(),
-            Some(list) => {
-                let mut surfaces = Vec::new();
-                for (n, text) in list.iter().enumerate() {
-                    match text.parse::<Surface>() {
-                        Ok(surface) => surfaces.push(surface),
-                        Err(error) => {
-                            self.say(&format!("pricing.recorded[{n}]"), error.to_string());
-                        }
-                    }
-                }
-                surfaces
-            }
+        let (surfaces, lookups) = self.surfaces(pricing.recorded.as_deref());
+        let lookup_timeout =
+            self.positive_duration("pricing.lookup_timeout", &pricing.lookup_timeout);
+        let late_after = match &pricing.late_after {
+            Some(text) => Some(self.positive_duration("pricing.late_after", text)?),
+            None => None,
+        };
+        if late_after.is_some() && lookups.is_empty() {
+            self.say("pricing.late_after", "needs a `lookup:` in `pricing.recorded`: nothing else tells when a cost becomes known");
+        } else if late_after > lookup_timeout {
+            self.say(
+                "pricing.late_after",
+                "is beyond `pricing.lookup_timeout`, so nothing would ever be late",
+            );
+        }
+        let ledger = match &pricing.ledger {
+            Some(ledger) => Some(self.ledger(ledger)?),
+            None => None,
         };
         let budget = match &pricing.budget {
             None => None,
@@ -544,7 +587,63 @@ impl Check<'_> {
             table: pricing.table.clone(),
             policy: pricing.policy,
             surfaces: surfaces.into(),
+            lookups,
+            lookup_timeout: lookup_timeout?,
+            late_after,
+            ledger,
             budget,
+        })
+    }
+
+    /// Where costs are recorded in answers, and where they are asked for.
+    fn surfaces(&mut self, recorded: Option<&[String]>) -> (Vec<Surface>, Vec<LookupUrl>) {
+        let Some(list) = recorded else {
+            return (Surface::defaults(), Vec::new());
+        };
+        let (mut surfaces, mut lookups) = (Vec::new(), Vec::new());
+        for (n, text) in list.iter().enumerate() {
+            let read = if text == "default" {
+                surfaces.extend(Surface::defaults());
+                Ok(())
+            } else if text.starts_with(surface::LOOKUP) {
+                text.parse().map(|lookup| lookups.push(lookup))
+            } else {
+                text.parse().map(|surface| surfaces.push(surface))
+            };
+            if let Err(error) = read {
+                self.say(&format!("pricing.recorded[{n}]"), error.to_string());
+            }
+        }
+        (surfaces, lookups)
+    }
+
+    fn ledger(&mut self, ledger: &file::Ledger) -> Option<Ledger> {
+        let source = &ledger.source;
+        let is_url = ["{base_url}/", "http://", "https://"]
+            .iter()
+            .any(|begin| source.starts_with(begin));
+        if source.is_empty() {
+            self.say("pricing.ledger.source", "must name a CSV file or a URL");
+        }
+        if is_url && source.contains('@') {
+            self.say(
+                "pricing.ledger.source",
+                "holds a user name or password, which must not stand in a file",
+            );
+        }
+        if let Err(error) = ledger.format.check(ledger.columns.as_ref()) {
+            self.say("pricing.ledger.columns", error.to_string());
+        }
+        let wait = self.duration("pricing.ledger.wait", &ledger.wait)?;
+        Some(Ledger {
+            source: if is_url {
+                LedgerSource::Url(source.clone())
+            } else {
+                LedgerSource::File(source.clone())
+            },
+            format: ledger.format,
+            columns: ledger.columns.clone(),
+            wait,
         })
     }
 

@@ -10,7 +10,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::billing::ledger::{Columns, Format};
 use crate::billing::policy::Policy;
+use crate::prompt::CacheTtl;
 use crate::workload::{Cache, Size};
 
 /// A scenario: what to load, with what, how hard, and what must hold.
@@ -83,6 +85,10 @@ pub struct Target {
     pub truth: Option<String>,
     /// Which field carries the output limit on the `openai` endpoint.
     pub output_limit_field: OutputLimitField,
+    /// The service tier to ask for, as in `flex`: `service_tier` on both endpoints; left out if
+    /// absent. Prices are those of this tier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
     /// Whether to ask for usage in `openai` streams (`stream_options.include_usage`).
     pub include_usage: bool,
     /// The `anthropic-version` header.
@@ -108,6 +114,7 @@ impl Default for Target {
             ca_file: None,
             truth: None,
             output_limit_field: OutputLimitField::MaxTokens,
+            service_tier: None,
             include_usage: true,
             anthropic_version: "2023-06-01".to_owned(),
             timeouts: Timeouts::default(),
@@ -243,6 +250,10 @@ pub struct Workload {
     pub tool_choice: String,
     /// Whether prompts are made unique by a nonce.
     pub cache: Cache,
+    /// A text in front of every prompt, the same for the whole run, so that prompt caches have
+    /// something to serve; none if absent. The nonce then stands behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_prefix: Option<CachedPrefix>,
     /// Sampling temperature; left out if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
@@ -261,10 +272,24 @@ impl Default for Workload {
             stream_share: 1.0,
             tool_choice: "auto".to_owned(),
             cache: Cache::Unique,
+            cached_prefix: None,
             temperature: None,
             hang_up: None,
         }
     }
+}
+
+/// A text that all prompts of a run begin with: a system prompt drawn from the seed. Its tokens come
+/// on top of `input_tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CachedPrefix {
+    /// Its size by estimate. Caches of providers begin at about 1024 tokens.
+    pub tokens: u64,
+    /// How long the `anthropic` endpoint is asked to keep it (`cache_control`): `5m` or `1h`. The
+    /// `openai` endpoint is not asked: caches there go by the begin of the prompt.
+    #[serde(default)]
+    pub ttl: CacheTtl,
 }
 
 /// When requests are sent; per endpoint.
@@ -453,9 +478,19 @@ pub struct Pricing {
     /// Price table: a CSV file relative to the scenario file, or `builtin:keeprouter`.
     pub table: String,
     /// Where the gateway records the cost: `header:NAME`, `body:/json/pointer`,
-    /// `stream:/json/pointer`; default: the places of the known gateways.
+    /// `stream:/json/pointer`, or `default` for the places of the known gateways, which are tried
+    /// without this list; and `lookup:URL#/json/pointer`, asked after the load, with `{base_url}`,
+    /// `{response_id}`, `{request_id}`, `{call_id}` and `{trace_id}` in the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Vec<String>>,
+    /// How long after an attempt's end a look-up may not know its cost yet.
+    pub lookup_timeout: String,
+    /// A cost that a look-up does not know so long after an attempt's end is late, as in `10s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_after: Option<String>,
+    /// What the gateway exports of its bills, a row a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Ledger>,
     /// What the price list says that is not about tokens.
     #[serde(skip_serializing_if = "is_default")]
     pub policy: Policy,
@@ -469,10 +504,34 @@ impl Default for Pricing {
         Self {
             table: "builtin:keeprouter".to_owned(),
             recorded: None,
+            lookup_timeout: "60s".to_owned(),
+            late_after: None,
+            ledger: None,
             policy: Policy::default(),
             budget: None,
         }
     }
+}
+
+/// A gateway's ledger: CSV, a row a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// A file relative to the scenario file, or a URL, which may begin with `{base_url}`.
+    pub source: String,
+    /// `auto` knows LiteLLM's and OpenRouter's columns.
+    #[serde(default)]
+    pub format: Format,
+    /// Which columns of a `csv` hold what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
+    /// How long after the load a URL is read again until every complete answer has its row.
+    #[serde(default = "ledger_wait")]
+    pub wait: String,
+}
+
+fn ledger_wait() -> String {
+    "30s".to_owned()
 }
 
 #[expect(
@@ -483,10 +542,14 @@ fn is_default(policy: &Policy) -> bool {
     *policy == Policy::default()
 }
 
-/// How the offline upstream behaves.
+/// How the offline upstream behaves: by `config`, or by the other keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Offline {
+    /// Configuration file of the upstream, relative to the scenario file: the same TOML as
+    /// `weighbridge mock --config` takes. It says everything; no other key may stand beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
     /// Shapes of the `openai` endpoint.
     pub dialect: OfflineDialect,
     /// Time to first token, log-normal: the median in ms.
@@ -506,6 +569,7 @@ pub struct Offline {
 impl Default for Offline {
     fn default() -> Self {
         Self {
+            config: None,
             dialect: OfflineDialect::OpenAi,
             ttft_ms_median: 60.0,
             ttft_sigma: 0.35,
@@ -525,6 +589,20 @@ pub enum OfflineDialect {
     OpenAi,
     /// As Mistral's: thinking lists, whole tool calls in one chunk.
     Mistral,
+}
+
+impl File {
+    /// The file as TOML, with all defaults.
+    pub fn to_toml(&self) -> String {
+        let mut table = toml::Table::try_from(self).expect("a scenario file is plain TOML");
+        // A configuration file says everything: no other key may stand beside it.
+        if let Some(offline) = table.get_mut("offline").and_then(|o| o.as_table_mut())
+            && offline.contains_key("config")
+        {
+            offline.retain(|key, _| key == "config");
+        }
+        toml::to_string(&table).expect("a table is TOML")
+    }
 }
 
 /// The JSON Schema of scenario files, as text that ends in a newline.

@@ -113,6 +113,26 @@ impl<'a> Source<'a> {
         })
     }
 
+    /// The names that were set in this table, by the file or by overrides.
+    pub fn keys_of(&self, table: &str) -> Vec<String> {
+        let in_file = self.document.get(table).and_then(Item::as_table_like);
+        let mut keys: Vec<String> = in_file
+            .into_iter()
+            .flat_map(TableLike::iter)
+            .map(|(key, _)| key.to_owned())
+            .collect();
+        for (key, value) in self.overrides {
+            let Some(name) = key.strip_prefix(table).and_then(|k| k.strip_prefix('.')) else {
+                continue;
+            };
+            keys.retain(|known| known != name);
+            if !value.is_empty() {
+                keys.push(name.to_owned());
+            }
+        }
+        keys
+    }
+
     /// The problem of `key`, placed where the key was set: an override, a line of the file, or
     /// the table that it is missing from.
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
@@ -197,7 +217,14 @@ fn place(origin: &str, line: Option<usize>) -> String {
 /// An override as it was written, without the value where that may be a key in the wrong place:
 /// errors end up in logs.
 fn set(key: &str, value: &str) -> String {
-    let delicate = ["target.api_key_env", "target.base_url", "target.truth"].contains(&key)
+    let delicate = [
+        "target.api_key_env",
+        "target.base_url",
+        "target.truth",
+        "pricing.recorded",
+        "pricing.ledger.source",
+    ]
+    .contains(&key)
         || key.starts_with("target.headers.");
     let value = if delicate { "..." } else { value };
     format!("--set {key}={value}")

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mock_upstream::config::Config;
 use serde::Deserialize;
 
 use super::StoreError;
@@ -33,6 +34,8 @@ pub struct Inputs {
     pub replay: Option<Replay>,
     /// The file that they stand in.
     pub replay_bytes: Option<Vec<u8>>,
+    /// How the offline upstream behaves, where a file says it, and that file.
+    pub upstream: Option<(Box<Config>, Vec<u8>)>,
     /// Certificate authorities of the user's own.
     pub ca_pem: Option<Vec<u8>>,
     /// Folder that relative paths of the scenario start from.
@@ -97,6 +100,17 @@ pub fn load_inputs(
         }
         None => (None, None),
     };
+    let upstream = match &scenario.target.offline.config {
+        Some(name) => {
+            let bytes = named("offline.config", name)?;
+            let path = folder.join(name);
+            let text = std::str::from_utf8(&bytes)
+                .map_err(|error| StoreError::Read(path.clone(), format!("is no text: {error}")))?;
+            let config = Config::from_toml(text, &path.display().to_string())?;
+            Some((Box::new(config), bytes))
+        }
+        None => None,
+    };
     let ca_pem = match &scenario.target.ca_file {
         Some(name) => Some(named("target.ca_file", name)?),
         None => None,
@@ -108,6 +122,7 @@ pub fn load_inputs(
         given_bytes,
         replay,
         replay_bytes,
+        upstream,
         ca_pem,
         folder,
     })

@@ -46,8 +46,15 @@ struct JournalLine {
     first_token_write_ns: Option<u64>,
     last_write_ns: Option<u64>,
     token_events: u64,
+    #[serde(default)]
     usage: JournalUsage,
     cost: Option<String>,
+    #[serde(default)]
+    charged: Option<String>,
+    #[serde(default)]
+    served_model: Option<String>,
+    #[serde(default)]
+    service_tier: Option<String>,
     tool_calls: u64,
     #[serde(default)]
     text_sha256: Option<String>,
@@ -58,14 +65,34 @@ struct JournalLine {
     completed: bool,
 }
 
-/// Token counts of a journal: the parts of the input are disjoint.
-#[derive(Deserialize)]
+/// Token counts of a journal: the parts of the input are disjoint. What another upstream's journal
+/// leaves out is unknown.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct JournalUsage {
-    input: u64,
-    cache_read: u64,
-    cache_write: u64,
-    output: u64,
-    reasoning: u64,
+    input: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    cache_write_1h: Option<u64>,
+    output: Option<u64>,
+    reasoning: Option<u64>,
+}
+
+impl JournalUsage {
+    /// All input tokens; unknown if a part is.
+    fn total_input(&self) -> Option<u64> {
+        Some(
+            self.input?
+                .saturating_add(self.cache_read?)
+                .saturating_add(self.cache_write?),
+        )
+    }
+
+    /// Whether nothing was counted.
+    fn is_zero(&self) -> bool {
+        let counts = [self.input, self.cache_read, self.cache_write, self.output];
+        counts.iter().all(|count| count.unwrap_or(0) == 0)
+    }
 }
 
 /// Picks the truths about the requests in `wanted` out of a journal (JSONL) that comes in pieces,
@@ -136,19 +163,23 @@ impl From<JournalLine> for Truth {
     fn from(line: JournalLine) -> Self {
         let since = |at: Option<u64>| at.map(|at| at.saturating_sub(line.received_ns));
         let usage = &line.usage;
-        let completion = line.status < 300;
-        let count = |n: u64| completion.then_some(n);
-        let input = usage
-            .input
-            .saturating_add(usage.cache_read)
-            .saturating_add(usage.cache_write);
+        // Nobody counted the answer of a stub, which is neither finished nor charged; status 0 is
+        // an answer whose head was not handed out, and an error if it has no tokens.
+        let uncounted = usage.is_zero() && line.finish.is_none() && line.charged.is_none();
+        let counted = match line.status {
+            0 => !usage.is_zero(),
+            200..300 => !uncounted,
+            _ => false,
+        };
+        let count = |n: Option<u64>| n.filter(|_| counted);
         Self {
             first_write_ns: since(line.first_write_ns),
             first_token_write_ns: since(line.first_token_write_ns),
             last_write_ns: since(line.last_write_ns),
-            input: count(input),
+            input: count(usage.total_input()),
             cache_read: count(usage.cache_read),
             cache_write: count(usage.cache_write),
+            cache_write_1h: count(usage.cache_write_1h),
             output: count(usage.output),
             reasoning: count(usage.reasoning),
             nonce: line.nonce,
@@ -158,6 +189,9 @@ impl From<JournalLine> for Truth {
             status: line.status,
             token_events: line.token_events,
             cost: line.cost,
+            charged: line.charged,
+            served_model: line.served_model,
+            service_tier: line.service_tier,
             tool_calls: line.tool_calls,
             text_sha256: line.text_sha256,
             reasoning_sha256: line.reasoning_sha256,
@@ -257,6 +291,44 @@ mod tests {
             .expect_err("no string")
             .to_string();
         assert!(error.contains("j:3"), "{error}");
+    }
+
+    #[test]
+    fn what_a_journal_leaves_out_is_unknown() {
+        let truth = |status: u16, more: &str| {
+            let line = format!(
+                r#"{{"nonce":"{}","endpoint":"openai","model":"m","stream":true,"status":{status},"received_ns":5,"token_events":2,"tool_calls":0,{more}"completed":true}}"#,
+                nonce('1')
+            );
+            let truths = read("j", line.as_bytes(), &wanted("1"), 1_000);
+            truths.expect("a journal's line").remove(0)
+        };
+        let bare = truth(200, "");
+        assert_eq!((bare.input, bare.output), (None, None));
+        let parts = truth(200, r#""usage":{"input":3,"output":2},"#);
+        assert_eq!((parts.input, parts.output), (None, Some(2)));
+
+        let zero = r#""usage":{"input":0,"cache_read":0,"cache_write":0,"output":0,"reasoning":0}"#;
+        let full = r#""usage":{"input":3,"cache_read":1,"cache_write":2,"cache_write_1h":2,"output":5,"reasoning":4}"#;
+        let stub = truth(200, &format!("{zero},"));
+        assert_eq!(stub.output, None, "nobody counted it");
+        let empty = truth(200, &format!(r#"{zero},"charged":"0","#));
+        assert_eq!(empty.output, Some(0), "this one was");
+        for status in [302, 400, 500] {
+            assert_eq!(truth(status, &format!("{full},")).output, None, "{status}");
+        }
+        assert_eq!(truth(0, &format!("{zero},")).output, None);
+        let hung_up = truth(
+            0,
+            &format!(r#"{full},"charged":"0.5","served_model":"n","service_tier":"flex","#),
+        );
+        assert_eq!((hung_up.input, hung_up.output), (Some(6), Some(5)));
+        assert_eq!(hung_up.cache_write_1h, Some(2));
+        let said = [hung_up.charged, hung_up.served_model, hung_up.service_tier];
+        assert_eq!(
+            said.each_ref().map(Option::as_deref),
+            [Some("0.5"), Some("n"), Some("flex")]
+        );
     }
 
     #[test]

@@ -122,6 +122,12 @@ impl Timeline {
         self.streamed = streamed;
     }
 
+    /// What the head says of the gateway itself: its id of the call, and its cache (`name: value`).
+    pub fn gateway(&mut self, call_id: Option<&str>, cache: Option<&str>) {
+        self.record.call_id = call_id.map(bounded);
+        self.record.gateway_cache = cache.map(bounded);
+    }
+
     /// A cost stood in a header.
     pub fn header_cost(&mut self, surface: String, digits: String) {
         self.record.costs.push((surface, digits));
@@ -177,16 +183,20 @@ impl Timeline {
                     record.served_model = model.map(bounded);
                 }
             }
+            Event::ServiceTier(tier) => record.served_tier = Some(bounded(tier)),
             Event::Reasoning(text) => {
+                record.counts.characters += characters(text);
                 self.classes.reasoning = true;
                 self.reasoning.get_or_insert_default().update(text);
             }
             Event::Text(text) => {
+                record.counts.characters += characters(text);
                 self.classes.visible = true;
                 self.text.get_or_insert_default().update(text);
             }
             Event::Call { index, id, name } => {
                 self.classes.announced = true;
+                record.counts.characters += characters(name);
                 let call = call_at(&mut self.calls, index);
                 call.id = bounded(id);
                 call.name = bounded(name);
@@ -194,6 +204,7 @@ impl Timeline {
             }
             Event::Arguments { index, fragment } => {
                 self.classes.arguments = true;
+                record.counts.characters += characters(fragment);
                 call_at(&mut self.calls, index).push(fragment, self.frame.at);
             }
             Event::CallEnd { index } => call_at(&mut self.calls, index).close(self.frame.at),
@@ -394,6 +405,10 @@ fn bounded(text: &str) -> String {
         .to_owned()
 }
 
+fn characters(text: &str) -> u64 {
+    text.chars().count() as u64
+}
+
 fn call_at(calls: &mut Vec<CallState>, index: u32) -> &mut CallState {
     let at = index as usize;
     if at >= calls.len() {
@@ -545,6 +560,39 @@ mod tests {
             "no arguments: complete at the finish"
         );
         assert!(calls.iter().all(|c| c.offered));
+    }
+
+    #[test]
+    fn characters_and_the_last_service_tier() {
+        let (record, _, _) = play(
+            &[
+                (1, true, &[Event::ServiceTier("auto")]),
+                (2, true, &[Event::Reasoning("h\u{e9}"), Event::Text("日本")]),
+                (
+                    3,
+                    true,
+                    &[Event::Call {
+                        index: 0,
+                        id: "uncounted",
+                        name: "look",
+                    }],
+                ),
+                (
+                    4,
+                    true,
+                    &[
+                        Event::Arguments {
+                            index: 0,
+                            fragment: "{}",
+                        },
+                        Event::ServiceTier("flex"),
+                    ],
+                ),
+            ],
+            Ending::Complete,
+        );
+        assert_eq!(record.counts.characters, 2 + 2 + 4 + 2);
+        assert_eq!(record.served_tier.as_deref(), Some("flex"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rand_distr::{Distribution as _, LogNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::prompt::{Message, Prompt, Tool, ToolChoice};
+use crate::prompt::{CacheTtl, Message, Prefix, Prompt, Tool, ToolChoice};
 use crate::record::Class;
 use crate::{seed, tokens};
 
@@ -127,6 +127,15 @@ pub enum Cache {
     Shared,
 }
 
+/// The prefix of `tokens` common words that all prompts of a run share, drawn from the seed.
+pub fn shared_prefix(seed: u64, tokens: u64, ttl: CacheTtl) -> Prefix {
+    let text = words(tokens, &mut seed::rng(seed, "cached_prefix", 0));
+    Prefix {
+        text: text.into(),
+        ttl,
+    }
+}
+
 /// A prompt of the user's own, from a JSONL file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
@@ -175,6 +184,8 @@ pub struct Spec {
     pub tool_choice: ToolChoice,
     /// Whether prompts are unique.
     pub cache: Cache,
+    /// What stands in front of every prompt, beside its own size, for prompt caches to keep.
+    pub prefix: Option<Prefix>,
     /// Sampling temperature; left out if `None`.
     pub temperature: Option<f64>,
     /// Share of the sessions that are hung up on, and when; `None` for none.
@@ -241,8 +252,13 @@ impl Spec {
                 let at =
                     usize::try_from(session % list.len() as u64).expect("below a list's length");
                 let given = &list[at];
-                // The nonce stands at the very beginning: a prefix cache must miss at once.
+                // The nonce stands at the very beginning, so that a prefix cache misses at once, or
+                // else right behind what it is to serve.
+                let in_system = nonce.filter(|_| self.prefix.is_none());
                 let (system, user) = match (&given.system, nonce) {
+                    (Some(system), Some(nonce)) if in_system.is_none() => {
+                        (Some(system.clone()), format!("{nonce} {}", given.user))
+                    }
                     (Some(system), Some(nonce)) => {
                         (Some(format!("{nonce} {system}")), given.user.clone())
                     }
@@ -257,6 +273,7 @@ impl Spec {
             }
         };
         let prompt = Prompt {
+            prefix: self.prefix.clone(),
             model: self.model(&mut draw("model")),
             system,
             messages: vec![Message::User(user)],
@@ -291,15 +308,16 @@ impl Spec {
         } else {
             0
         };
+        let prefix = self.prefix_tokens();
         let around = (NONCE_DIGITS as u64).div_ceil(6) + 2 * tokens::PER_MESSAGE + tools;
         let task = tokens::estimate(CHAT_TASK).max(tokens::estimate(TOOLS_TASK));
         match &self.source {
-            Source::Generated(size) => size.max().max(around + task),
+            Source::Generated(size) => prefix + size.max().max(around + task),
             Source::Given(list) => {
                 let text = |g: &Given| {
                     tokens::estimate(&g.user) + g.system.as_deref().map_or(0, tokens::estimate)
                 };
-                around + list.iter().map(text).max().unwrap_or(0)
+                prefix + around + list.iter().map(text).max().unwrap_or(0)
             }
         }
     }
@@ -307,9 +325,14 @@ impl Spec {
     /// The mean input of a turn, in estimated tokens.
     pub fn input_mean(&self) -> u64 {
         match &self.source {
-            Source::Generated(size) => size.mean(),
+            Source::Generated(size) => self.prefix_tokens() + size.mean(),
             Source::Given(_) => self.input_max(),
         }
+    }
+
+    /// The estimated tokens of the shared prefix, which every turn has beside its own.
+    pub fn prefix_tokens(&self) -> u64 {
+        self.prefix.as_ref().map_or(0, prefix_tokens)
     }
 
     /// The mean output limit of a turn.
@@ -361,12 +384,17 @@ pub fn estimate_input(prompt: &Prompt) -> u64 {
                 }
             }
     };
-    prompt
-        .system
-        .as_deref()
-        .map_or(0, |text| tokens::PER_MESSAGE + tokens::estimate(text))
+    prompt.prefix.as_ref().map_or(0, prefix_tokens)
+        + prompt
+            .system
+            .as_deref()
+            .map_or(0, |text| tokens::PER_MESSAGE + tokens::estimate(text))
         + prompt.messages.iter().map(message).sum::<u64>()
         + prompt.tools.iter().map(tool_tokens).sum::<u64>()
+}
+
+fn prefix_tokens(prefix: &Prefix) -> u64 {
+    tokens::PER_MESSAGE + tokens::estimate(&prefix.text)
 }
 
 /// The estimated tokens of a tool's definition: its compact JSON.
@@ -412,6 +440,7 @@ mod tests {
             tools: builtin_tools(),
             tool_choice: ToolChoice::Auto,
             cache: Cache::Unique,
+            prefix: None,
             temperature: None,
             hang_up: None,
         }
@@ -451,6 +480,43 @@ mod tests {
             }
             assert_eq!(spec.input_max(), 700);
         }
+    }
+
+    #[test]
+    fn a_shared_prefix_is_in_front_of_everything_and_the_nonce_behind_it() {
+        let prefix = |seed| shared_prefix(seed, 1500, CacheTtl::Hour);
+        assert_eq!(prefix(1), prefix(1));
+        assert_ne!(prefix(1), prefix(2));
+        let spec = Spec {
+            source: Source::Generated(Size::Fixed(700)),
+            prefix: Some(prefix(1)),
+            ..spec()
+        };
+        let around = 1500 + tokens::PER_MESSAGE;
+        for session in 0..3 {
+            let turn = spec.turn(1, "measured", session, ID);
+            assert_eq!(turn.prompt.prefix, spec.prefix);
+            assert!(user(&turn).starts_with(ID));
+            assert_eq!(turn.planned_input, around + 700);
+        }
+        assert_eq!(
+            (spec.input_max(), spec.input_mean()),
+            (around + 700, around + 700)
+        );
+
+        let given = Given {
+            system: Some("Be brief.".into()),
+            user: "Hello".into(),
+            max_output_tokens: None,
+        };
+        let spec = Spec {
+            source: Source::Given(vec![given]),
+            ..spec
+        };
+        let turn = spec.turn(1, "measured", 0, ID);
+        assert_eq!(turn.prompt.system.as_deref(), Some("Be brief."));
+        assert_eq!(user(&turn), format!("{ID} Hello"));
+        assert!(turn.planned_input <= spec.input_max());
     }
 
     #[test]

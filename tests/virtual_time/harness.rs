@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use weighbridge::billing::Attempt;
+use weighbridge::billing::budget::Budget;
 use weighbridge::billing::prices::PriceTable;
 use weighbridge::client::Failure;
 use weighbridge::client::scripted::{Answer, Ending, Response, Scripted};
@@ -198,7 +199,10 @@ pub fn conduct_by<F: Future<Output = bool> + Send + 'static>(
             slice: Slice::WHOLE,
             begins: Offset::ZERO,
         };
-        let budget = scenario.pricing.budget.map(|(amount, _)| amount);
+        let budget = scenario
+            .pricing
+            .budget
+            .map(|(amount, _)| Budget::new(amount));
         let account = Spend::new(Arc::new(prices.clone()), scenario.pricing.policy, budget);
         let shared = Shared::new(
             &plan,

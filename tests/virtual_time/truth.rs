@@ -32,6 +32,7 @@ fn entry(record: &Record) -> Truth {
         finish: Some("stop".to_owned()),
         fault: None,
         completed: true,
+        ..Truth::default()
     }
 }
 

@@ -1,6 +1,6 @@
-//! A script on its way out: which frames have left, how late, and the journal entry that comes of it.
+//! A script on its way out.
 //!
-//! A [`Performance`] keeps the books of one answer and moves no bytes. Two kinds of players do: a [`PacedBody`], which
+//! A [`Performance`] keeps the [`Books`] of one answer by the clock and moves no bytes. Two kinds of players do: a [`PacedBody`], which
 //! hands its frames to hyper one by one (HTTP/2, HTTP/1.0, whole bodies), and an act on a
 //! [`Line`](super::line::Line), which writes those of HTTP/1.1 streams to the socket itself.
 
@@ -18,8 +18,7 @@ use precise_timer::Sleep;
 
 use super::Player;
 use super::line::Line;
-use crate::billing::{Delivery, Settlement};
-use crate::journal::{FrameTimes, JournalEntry};
+use crate::books::Books;
 use crate::responder::{Arrival, Received};
 use crate::script::{Ending, Frame as ScriptFrame, Truth};
 
@@ -62,26 +61,13 @@ impl Drop for Presence {
     }
 }
 
-/// The books of one answer.
+/// The books of one answer, and the clock that they are kept by.
 ///
 /// It journals itself just before the last frame leaves, or when it is dropped before that.
 pub(super) struct Performance {
-    frames: Vec<ScriptFrame>,
+    books: Books,
     ending: Ending,
-    truth: Option<Box<Truth>>,
-    status: StatusCode,
     receipt: Receipt,
-    next: usize,
-    /// Whether hyper got the head, which leaves with the first frame, or without one where there is none.
-    has_head: bool,
-    first_write: Option<Instant>,
-    first_token_write: Option<Instant>,
-    last_write: Option<Instant>,
-    token_events: u64,
-    cost_written: bool,
-    lateness_ns_max: u64,
-    /// When each frame was written, counted from receipt; `None` if the journal does not want it.
-    written_ns: Option<Vec<u64>>,
 }
 
 impl Performance {
@@ -92,28 +78,17 @@ impl Performance {
         ending: Ending,
         truth: Option<Truth>,
     ) -> Self {
-        let journals_frames = truth.is_some() && receipt.presence.player.config.journal_frames;
+        let config = &receipt.presence.player.config;
         Self {
-            written_ns: journals_frames.then(|| Vec::with_capacity(frames.len())),
-            frames,
+            books: Books::new(receipt.arrival, frames, status, truth, config),
             ending,
-            truth: truth.map(Box::new),
-            status,
             receipt,
-            next: 0,
-            has_head: false,
-            first_write: None,
-            first_token_write: None,
-            last_write: None,
-            token_events: 0,
-            cost_written: false,
-            lateness_ns_max: 0,
         }
     }
 
     /// The request's place in the order of receipt.
     pub(super) fn seq(&self) -> u64 {
-        self.receipt.arrival.seq
+        self.books.arrival().seq
     }
 
     pub(super) fn ending(&self) -> Ending {
@@ -122,7 +97,7 @@ impl Performance {
 
     /// The frames that have not left.
     pub(super) fn rest(&self) -> &[ScriptFrame] {
-        &self.frames[self.next..]
+        self.books.rest()
     }
 
     /// When a frame has to leave.
@@ -144,137 +119,35 @@ impl Performance {
 
     /// Notes that hyper gets the head now.
     pub(super) fn note_head(&mut self) {
-        self.has_head = true;
+        self.books.note_head();
     }
 
     /// Notes that the next frame is written at `now`.
     pub(super) fn note_written(&mut self, now: Instant) {
-        let frame = self.frames[self.next];
-        self.next += 1;
-        self.first_write.get_or_insert(now);
-        self.last_write = Some(now);
-        if frame.content.token_events > 0 {
-            self.first_token_write.get_or_insert(now);
-            self.token_events += u64::from(frame.content.token_events);
-        }
-        self.cost_written |= frame.content.has_cost;
         let since_receipt = now.saturating_duration_since(self.receipt.at);
-        let late = nanoseconds(since_receipt.saturating_sub(frame.at));
-        self.lateness_ns_max = self.lateness_ns_max.max(late);
-        if self.truth.is_some() {
+        if let Some(late) = self.books.note_written(since_receipt) {
             self.receipt.presence.player.counters.count_lateness(late);
-        }
-        if let Some(written_ns) = &mut self.written_ns {
-            written_ns.push(nanoseconds(since_receipt));
         }
     }
 
     /// Notes that all remaining frames are written at `now` and the answer is whole, and journals it.
     pub(super) fn note_finished(&mut self, now: Instant) {
-        while self.next < self.frames.len() {
+        while !self.rest().is_empty() {
             self.note_written(now);
         }
         self.write_journal(true);
     }
 
     fn is_done(&self) -> bool {
-        self.next == self.frames.len() && self.ending == Ending::Clean
-    }
-
-    /// The moment of the last write by the wall clock: an answer that breaks off ends where it does.
-    fn ended_unix_us(&self) -> u64 {
-        let last = self.last_write.unwrap_or(self.receipt.at);
-        let took = last.saturating_duration_since(self.receipt.at);
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.receipt.arrival.unix_us.saturating_add(took_us)
+        self.rest().is_empty() && self.ending == Ending::Clean
     }
 
     fn write_journal(&mut self, completed: bool) {
-        let Some(truth) = self.truth.take() else {
-            return;
-        };
         let player = &self.receipt.presence.player;
-        let since_start =
-            |moment: Instant| nanoseconds(moment.saturating_duration_since(player.started));
-        let delivery = Delivery {
-            started: self.has_head,
-            cost_written: self.cost_written,
-            completed,
-            token_events: self.token_events,
-            ended_unix_us: self.ended_unix_us(),
-        };
-        let settlement = match &truth.bill {
-            Some(bill) => {
-                let behaviour = player.config.behaviour_of(truth.profile.as_deref());
-                bill.settle(&behaviour.cost, delivery)
-            }
-            None => Settlement::without_bill(
-                truth.fault.is_some()
-                    || self.status.is_client_error()
-                    || self.status.is_server_error(),
-            ),
-        };
-        let bill = truth.bill.map(|bill| *bill).unwrap_or_default();
-        let frame_times = self.written_ns.take().map(|written_ns| FrameTimes {
-            planned_ns: self
-                .frames
-                .iter()
-                .map(|frame| nanoseconds(frame.at))
-                .collect(),
-            written_ns,
-        });
-        let entry = JournalEntry {
-            seq: self.receipt.arrival.seq,
-            nonce: truth.nonce,
-            trace_id: truth.trace_id,
-            endpoint: truth.endpoint,
-            path: truth.path,
-            model: truth.model,
-            stream: truth.stream,
-            status: if self.has_head {
-                self.status.as_u16()
-            } else {
-                0
-            },
-            received_unix_us: self.receipt.arrival.unix_us,
-            received_ns: since_start(self.receipt.at),
-            first_write_ns: self.first_write.map(since_start),
-            first_token_write_ns: self.first_token_write.map(since_start),
-            last_write_ns: self.last_write.map(since_start),
-            frames: self.frames.len() as u64,
-            frames_written: self.next as u64,
-            token_events: self.token_events,
-            lateness_ns_max: self.lateness_ns_max,
-            usage: truth.usage,
-            cost: truth.cost,
-            recorded_cost: settlement.recorded_in_answer(),
-            charged: settlement.charged,
-            recorded: settlement.recorded,
-            billing_faults: settlement.billing_faults,
-            wire_usage: settlement.wire_usage,
-            billed_usage: settlement.billed_usage,
-            ledger_rows: settlement.ledger_rows,
-            recorded_unix_us: settlement.recorded_unix_us,
-            service_tier: bill.service_tier,
-            served_model: bill.served_model,
-            tool_calls: truth.tool_calls,
-            tool_results: truth.tool_results,
-            turn: truth.turn,
-            text_sha256: truth.text_sha256,
-            reasoning_sha256: truth.reasoning_sha256,
-            finish: truth.finish,
-            fault: truth.fault.map(|fault| fault.name().to_owned()),
-            attempt: truth.attempt,
-            profile: truth.profile,
-            response_id: truth.response_id,
-            queue_ns: nanoseconds(truth.queue),
-            body: truth.body,
-            completed,
-            body_bytes: truth.body_bytes,
-            frame_times,
-        };
-        let journaled = player.journal.append(&entry).is_ok();
-        player.counters.count(&entry, journaled);
+        if let Some(entry) = self.books.close(completed, &player.config) {
+            let journaled = player.journal.append(&entry).is_ok();
+            player.counters.count(&entry, journaled);
+        }
     }
 }
 
@@ -377,8 +250,4 @@ impl Body for PacedBody {
     fn is_end_stream(&self) -> bool {
         self.performance.is_done()
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -11,6 +11,7 @@ mod journal;
 mod metrics;
 mod observer;
 mod serving;
+mod simulation;
 mod streams;
 mod stubs;
 

@@ -33,6 +33,17 @@ fn whole(body: &str, expected: &str) {
 }
 
 #[test]
+fn the_service_tier_stands_in_the_usage() {
+    stream(
+        &[
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":25,"output_tokens":1,"service_tier":"priority"}}}"#,
+            r#"{"type":"message_delta","delta":{},"usage":{"output_tokens":2,"service_tier":null}}"#,
+        ],
+        "tier priority | usage input=25 output=1\nusage output=2",
+    );
+}
+
+#[test]
 fn thinking_text_and_tools() {
     stream(
         &[

@@ -1,12 +1,13 @@
 use serde_json::{Value, json};
 
 use crate::endpoint::Endpoint;
-use crate::prompt::{Call, Message, Prompt, Tool, ToolChoice, ToolResult};
+use crate::prompt::{CacheTtl, Call, Message, Prefix, Prompt, Tool, ToolChoice, ToolResult};
 use crate::protocol::{CredentialError, Dialect, OutputLimitField, credential, encode};
 
 fn plain() -> Prompt {
     Prompt {
         model: "m".into(),
+        prefix: None,
         system: None,
         messages: vec![Message::User("Hi".into())],
         tools: vec![],
@@ -32,6 +33,7 @@ fn full() -> Prompt {
         is_error,
     };
     Prompt {
+        prefix: None,
         system: Some("Be brief.".into()),
         messages: vec![
             Message::User("Hi".into()),
@@ -218,6 +220,57 @@ fn dialects() {
             "stream": true,
             "max_completion_tokens": 7,
         }),
+    );
+}
+
+#[test]
+fn a_shared_prefix_goes_first_and_is_marked_where_marks_are_needed() {
+    let prefix = |ttl| {
+        Some(Prefix {
+            text: "Long.".into(),
+            ttl,
+        })
+    };
+    let dialect = Dialect {
+        service_tier: Some("flex".to_owned()),
+        ..Dialect::default()
+    };
+    let system = |endpoint, prompt: &Prompt| {
+        let body = encode(endpoint, prompt, &dialect).body;
+        let body: Value = serde_json::from_slice(&body).expect("a JSON body");
+        assert_eq!(body["service_tier"], "flex");
+        match endpoint {
+            Endpoint::OpenAi => {
+                assert_ne!(body["messages"][1]["role"], "system");
+                body["messages"][0].clone()
+            }
+            Endpoint::Anthropic => body["system"].clone(),
+        }
+    };
+    let alone = Prompt {
+        prefix: prefix(CacheTtl::Hour),
+        ..plain()
+    };
+    let both = Prompt {
+        prefix: prefix(CacheTtl::FiveMinutes),
+        ..full()
+    };
+    assert_eq!(
+        system(Endpoint::OpenAi, &alone),
+        json!({"role": "system", "content": "Long."})
+    );
+    assert_eq!(
+        system(Endpoint::OpenAi, &both),
+        json!({"role": "system", "content": "Long.\n\nBe brief."})
+    );
+    let marked = |ttl| {
+        json!({"type": "text", "text": "Long.",
+               "cache_control": {"type": "ephemeral", "ttl": ttl}})
+    };
+    assert_eq!(system(Endpoint::Anthropic, &alone), json!([marked("1h")]));
+    assert_eq!(
+        system(Endpoint::Anthropic, &both),
+        json!([marked("5m"), {"type": "text", "text": "Be brief."}])
     );
 }
 

@@ -65,6 +65,7 @@ fn written(event: &Event<'_>) -> String {
         Event::Opened { id, model } => {
             format!("opened {} {}", id.unwrap_or("-"), model.unwrap_or("-"))
         }
+        Event::ServiceTier(tier) => format!("tier {tier}"),
         Event::Reasoning(text) => format!("reasoning {text:?}"),
         Event::Text(text) => format!("text {text:?}"),
         Event::Call { index, id, name } => format!("call {index} {id:?} {name:?}"),

@@ -58,6 +58,33 @@ fn a_plain_stream() {
 }
 
 #[test]
+fn a_service_tier_counts_whenever_it_changes() {
+    stream(
+        &[
+            r#"{"service_tier":null,"choices":[{"delta":{"content":"a"}}]}"#,
+            r#"{"service_tier":"auto","choices":[{"delta":{"content":"b"}}]}"#,
+            r#"{"service_tier":"auto","choices":[{"delta":{"content":"c"}}]}"#,
+            r#"{"service_tier":"flex","choices":[{"delta":{"content":"d"},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":3,"service_tier":"default"}}"#,
+            "[DONE]",
+        ],
+        r#"text "a"
+        tier auto | text "b"
+        text "c"
+        tier flex | text "d" | finish Stop stop
+        tier default | usage input=3
+        terminator"#,
+    );
+    let long = "x".repeat(65);
+    whole(
+        &format!(
+            r#"{{"service_tier":"{long}","choices":[{{"index":0,"message":{{"content":"a"}}}}]}}"#
+        ),
+        "text \"a\" | terminator",
+    );
+}
+
+#[test]
 fn names_may_come_late() {
     stream(
         &[

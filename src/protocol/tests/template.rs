@@ -191,6 +191,15 @@ fn the_deltas_of_blocks() {
 }
 
 #[test]
+fn another_service_tier_is_never_overlooked() {
+    let text = |tier: &str| chunk(r#""content":"a""#, &format!(r#","service_tier":"{tier}""#));
+    let tiers = ["auto", "auto", "auto", "flex", "flex", "flex"];
+    let chunks = tiers.map(text);
+    // Of each three: one names the tier, one is learned, one is like it.
+    openai(2, &chunks.each_ref().map(String::as_str));
+}
+
+#[test]
 fn what_changes_later_events_is_not_learned() {
     // The second id is one too many.
     let call = chunk(r#""content":"a","tool_calls":[{"index":0,"id":"t"}]"#, "");

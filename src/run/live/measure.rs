@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::workers::Workers;
 use super::{RunError, Tick};
+use crate::billing::budget::Budget;
 use crate::billing::prices::PriceTable;
 use crate::client::http::{HttpTransport, Options};
 use crate::client::{Connects, Transport as _};
@@ -36,6 +37,8 @@ pub(super) struct Measuring<'a> {
     pub options: Options,
     pub secrets: Vec<String>,
     pub prices: Arc<PriceTable>,
+    /// What the runs of one command spend of.
+    pub budget: Option<Budget>,
     pub start: Start,
     /// Worker threads, at least one.
     pub workers: u32,
@@ -55,21 +58,17 @@ impl Measuring<'_> {
         manifest: &mut Manifest,
         watch: &mut dyn FnMut(&Tick<'_>),
     ) -> Result<bool, RunError> {
-        let mut signals = [
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        ];
+        let mut signals = signals()?;
         // A file that may grow no further is an error of the write, not the end of the process.
         let _beyond_limit = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let clock = Clock::live(self.start)?;
         manifest.environment.precise_timer = clock.is_precise();
         let transport = HttpTransport::new(&self.options)?;
-        let limit = self.scenario.pricing.budget.map(|(amount, _)| amount);
         // One account for the preflight and the load.
         let spend = Arc::new(Spend::new(
             self.prices.clone(),
             self.scenario.pricing.policy,
-            limit,
+            self.budget.clone(),
         ));
 
         // The preflight goes before the schedule, whose times are counted from its end.
@@ -238,6 +237,7 @@ impl Measuring<'_> {
                 duration: forecast.duration,
                 progress: &progress,
                 spent: shared.spend.as_ref().and_then(|spend| spend.spent()),
+                limit: shared.spend.as_ref().and_then(|spend| spend.limit()),
                 stopping: shared.stopped() > Stop::No,
             });
         }
@@ -254,8 +254,16 @@ struct Load<'a> {
     meters: &'a [Arc<Meter>],
 }
 
+/// The signals that end a run.
+pub(super) fn signals() -> std::io::Result<[Signal; 2]> {
+    Ok([
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    ])
+}
+
 /// Waits for any of the signals.
-async fn any(signals: &mut [Signal; 2]) {
+pub(super) async fn any(signals: &mut [Signal; 2]) {
     let [interrupt, terminate] = signals;
     tokio::select! {
         _ = interrupt.recv() => {}

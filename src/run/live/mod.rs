@@ -4,6 +4,7 @@
 //! the certificates, the file-descriptor limit, and, by one preflight request to each endpoint, the
 //! key's validity, the model and the path.
 
+mod late;
 mod measure;
 mod truth;
 mod workers;
@@ -16,15 +17,16 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue};
 
 use super::progress::Progress;
+use crate::billing::budget::Budget;
 use crate::client::http::{
     ClientError, Credentials, HttpTransport, Options, certificates, ensure_descriptors,
 };
-use crate::clock::Start;
+use crate::clock::{Clock, Start};
 use crate::endpoint::Endpoint;
 use crate::manifest::{ConnectTotals, Environment, Manifest};
 use crate::money::Money;
-use crate::offline::OfflineUpstream;
-use crate::plan::Plan;
+use crate::offline::{self, OfflineUpstream};
+use crate::plan::{Plan, Unpriced};
 use crate::protocol;
 use crate::record::FACTS_SCHEMA;
 use crate::scenario::{HttpVersion, Scenario};
@@ -52,18 +54,9 @@ pub enum RunError {
         "the key in `{0}` has characters that cannot be sent in a header; check it for line breaks and quotes"
     )]
     KeyInvalid(String),
-    /// A budget, and a model whose prices hold on other days.
-    #[error(
-        "`{model}` has no price on {today} in {table}, whose rows hold on other days; the budget needs one: add a row for today"
-    )]
-    NoPriceToday {
-        /// The model.
-        model: String,
-        /// The table's name.
-        table: String,
-        /// The day, UTC.
-        today: jiff::civil::Date,
-    },
+    /// A budget, and something that the run would be billed for without a price.
+    #[error("the budget needs a price of everything that the run is billed for: {}", all_of(.0))]
+    Unpriced(Vec<Unpriced>),
     /// An endpoint refused the preflight request.
     #[error(
         "the {endpoint} endpoint refused the preflight request with status {status}{said}; check {check}"
@@ -112,6 +105,8 @@ pub struct Tick<'a> {
     pub progress: &'a Progress,
     /// What the run has cost so far by the price table; `None` where it is not known.
     pub spent: Option<Money>,
+    /// The most that it may spend.
+    pub limit: Option<Money>,
     /// Whether the run has been told to stop.
     pub stopping: bool,
 }
@@ -159,7 +154,7 @@ impl<'a> Ready<'a> {
             certificates(pem)?;
         }
         let plan = plan(inputs);
-        check_prices_today(inputs)?;
+        check_prices(inputs, &plan)?;
         let forecast = plan.forecast();
         if forecast.measured_sessions == Some(0) {
             return Err(RunError::NothingPlanned);
@@ -183,10 +178,12 @@ impl<'a> Ready<'a> {
     }
 
     /// Runs into `folder`; the facts are there when this returns, also after an error in the
-    /// middle. `watch` is told several times a second how it goes.
+    /// middle. `budget` is what all runs of a command may spend together. `watch` is told several
+    /// times a second how it goes.
     pub fn run(
         self,
         folder: &RunFolder,
+        budget: Option<Budget>,
         watch: &mut dyn FnMut(&Tick<'_>),
     ) -> Result<Manifest, RunError> {
         let Self {
@@ -204,10 +201,14 @@ impl<'a> Ready<'a> {
         let writer = folder.start_writer(SystemTime::from(start.utc()), trace)?;
         let upstream = match scenario.target.origin {
             Some(_) => None,
-            None => Some(OfflineUpstream::start(
-                &scenario.target.offline,
-                scenario.seed,
-            )?),
+            None => {
+                let keys = || offline::config(&scenario.target.offline, scenario.seed);
+                let file = inputs
+                    .upstream
+                    .as_ref()
+                    .map(|(config, _)| (**config).clone());
+                Some(OfflineUpstream::start(file.unwrap_or_else(keys))?)
+            }
         };
         let embedded = upstream.as_ref().map(|upstream| &upstream.origin);
         let origin = scenario
@@ -230,6 +231,7 @@ impl<'a> Ready<'a> {
             connections: usize::try_from(in_flight_max).unwrap_or(usize::MAX),
             start,
         };
+        let target = options.origin.clone();
         let truth = truth::source(inputs, upstream.as_ref());
         let mut manifest = manifest(inputs, &plan, start, &scenario_text);
         manifest.workers = workers;
@@ -245,6 +247,7 @@ impl<'a> Ready<'a> {
             options,
             secrets: secrets.values,
             prices,
+            budget,
             start,
             workers,
             trace,
@@ -254,6 +257,7 @@ impl<'a> Ready<'a> {
         let measured = runtime.block_on(measuring.run(&mut plan, &mut manifest, watch));
         // Whatever happened, what was measured goes to disk.
         let written = writer.finish();
+        manifest.duration_ns = Some(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let (Ok(true), Ok(()), Some((name, source))) = (&measured, &written, &truth) {
             let fetched = runtime.block_on(truth::fetch(folder, &truth_transport, name, source));
             if let Err(error) = fetched {
@@ -263,8 +267,27 @@ impl<'a> Ready<'a> {
                 manifest.truth_error = Some(error);
             }
         }
+        if let (Ok(true), Ok(())) = (&measured, &written) {
+            let transport = &truth_transport;
+            let asked = runtime.block_on(async {
+                let asking = late::Asking {
+                    inputs,
+                    folder,
+                    transport,
+                    clock: &Clock::live(start)?,
+                    origin: &target,
+                };
+                let mut signals = measure::signals()?;
+                let interrupted = measure::any(&mut signals);
+                Ok::<_, RunError>(asking.run(&mut manifest, interrupted).await?)
+            });
+            // A cost that could not be asked for is unknown; what was measured stands.
+            if let Err(error) = asked {
+                let words = format!("costs could not be asked for after the load: {error}");
+                manifest.warnings.push(words);
+            }
+        }
         manifest.partial = !(matches!(measured, Ok(true)) && written.is_ok());
-        manifest.duration_ns = Some(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
         let noted = folder.write_manifest(&manifest);
         written?;
         measured?;
@@ -288,21 +311,23 @@ fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
-/// Under a budget, each model needs a price on the day of the run.
-fn check_prices_today(inputs: &Inputs) -> Result<(), RunError> {
+/// Under a budget, whatever the run is billed for needs a price on the day of the run.
+pub fn check_prices(inputs: &Inputs, plan: &Plan) -> Result<(), RunError> {
     if inputs.scenario.pricing.budget.is_none() {
         return Ok(());
     }
     let today = Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date();
-    let unpriced = |model: &&String| inputs.prices.tariff(model, None, today).is_none();
-    match inputs.scenario.target.models.iter().find(unpriced) {
-        Some(model) => Err(RunError::NoPriceToday {
-            model: model.clone(),
-            table: inputs.prices.name().to_owned(),
-            today,
-        }),
-        None => Ok(()),
+    let unpriced = plan.unpriced(&inputs.prices, today);
+    if unpriced.is_empty() {
+        Ok(())
+    } else {
+        Err(RunError::Unpriced(unpriced))
     }
+}
+
+fn all_of(unpriced: &[Unpriced]) -> String {
+    let texts: Vec<String> = unpriced.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }
 
 /// What comes from the environment and must not leave the process but in headers.

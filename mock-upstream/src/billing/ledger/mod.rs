@@ -25,7 +25,7 @@ pub(super) const PROVIDER: &str = "mock-upstream";
 
 /// The shape of a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub enum Format {
     /// `LiteLLM`'s spend logs, a row for each request.
     LiteLlm,
     /// `OpenRouter`'s generations, a row for each request.
@@ -57,14 +57,11 @@ impl Format {
     }
 }
 
-/// A ledger on its way out.
+/// A ledger on its way out: what is made of a journal that is read in pieces.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     lines: Lines,
-    config: Arc<Config>,
-    format: Format,
-    now_unix_us: u64,
-    buckets: Buckets,
+    sheet: Sheet,
     stage: Stage,
 }
 
@@ -75,29 +72,81 @@ enum Stage {
     Over,
 }
 
+/// What turns entries into rows, one after the other.
+#[derive(Debug)]
+struct Sheet {
+    config: Arc<Config>,
+    format: Format,
+    now_unix_us: u64,
+    buckets: Buckets,
+}
+
+/// Where rows are written.
+type Writer = csv::Writer<Vec<u8>>;
+
+impl Sheet {
+    fn new(config: Arc<Config>, format: Format, now_unix_us: u64) -> Self {
+        Self {
+            config,
+            format,
+            now_unix_us,
+            buckets: Buckets::default(),
+        }
+    }
+
+    fn begin(&self, writer: &mut Writer) -> io::Result<()> {
+        writer.write_record(self.format.columns())?;
+        Ok(())
+    }
+
+    fn add(&mut self, entry: &JournalEntry, writer: &mut Writer) -> io::Result<()> {
+        for row in rows(entry, &self.config, self.now_unix_us) {
+            match self.format {
+                Format::LiteLlm => writer.write_record(litellm::record(&row))?,
+                Format::OpenRouter => writer.write_record(openrouter::record(&row))?,
+                Format::Focus => self.buckets.add(&row, &self.config),
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, writer: &mut Writer) -> io::Result<()> {
+        self.buckets.write(writer)
+    }
+}
+
+/// The whole ledger of some entries: what is recorded at `now`, in microseconds since 1970.
+pub(crate) fn text<'a>(
+    entries: impl IntoIterator<Item = &'a JournalEntry>,
+    config: Arc<Config>,
+    format: Format,
+    now_unix_us: u64,
+) -> io::Result<String> {
+    let mut sheet = Sheet::new(config, format, now_unix_us);
+    let mut writer = Writer::from_writer(Vec::new());
+    sheet.begin(&mut writer)?;
+    for entry in entries {
+        sheet.add(entry, &mut writer)?;
+    }
+    sheet.end(&mut writer)?;
+    let text = writer.into_inner().map_err(io::Error::other)?;
+    String::from_utf8(text).map_err(io::Error::other)
+}
+
 impl Ledger {
     /// What is recorded at `now`, in microseconds since 1970.
     pub(crate) fn new(lines: Lines, config: Arc<Config>, format: Format, now_unix_us: u64) -> Self {
         Self {
             lines,
-            config,
-            format,
-            now_unix_us,
-            buckets: Buckets::default(),
+            sheet: Sheet::new(config, format, now_unix_us),
             stage: Stage::Columns,
         }
     }
 
-    fn write_rows(&mut self, piece: &[u8], writer: &mut csv::Writer<Vec<u8>>) -> io::Result<()> {
+    fn write_rows(&mut self, piece: &[u8], writer: &mut Writer) -> io::Result<()> {
         for line in piece.split_inclusive(|byte| *byte == b'\n') {
             let entry: JournalEntry = serde_json::from_slice(line).map_err(io::Error::other)?;
-            for row in rows(&entry, &self.config, self.now_unix_us) {
-                match self.format {
-                    Format::LiteLlm => writer.write_record(litellm::record(&row))?,
-                    Format::OpenRouter => writer.write_record(openrouter::record(&row))?,
-                    Format::Focus => self.buckets.add(&row, &self.config),
-                }
-            }
+            self.sheet.add(&entry, writer)?;
         }
         Ok(())
     }
@@ -115,16 +164,16 @@ impl Ledger {
 
 impl Pieces for Ledger {
     fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
+        let mut writer = Writer::from_writer(Vec::new());
         match self.stage {
             Stage::Columns => {
-                writer.write_record(self.format.columns())?;
+                self.sheet.begin(&mut writer)?;
                 self.stage = Stage::Rows;
             }
             Stage::Rows => match self.lines.next_piece()? {
                 Some(piece) => self.write_rows(&piece, &mut writer)?,
                 None => {
-                    self.buckets.write(&mut writer)?;
+                    self.sheet.end(&mut writer)?;
                     self.stage = Stage::Over;
                 }
             },

@@ -1,12 +1,14 @@
 //! Facts -> [`Report`], as a fold: whoever holds the facts puts them in one by one.
 
-use std::collections::BTreeMap;
+mod cost;
+mod endpoint;
+mod judgement;
+mod latency;
 
-use super::{
-    ClassReport, ClassRequests, Connects, Cost, EndpointReport, Gaps, Gate, Inclusive, InclusiveMs,
-    Latency, Mode, Quantiles, REPORT_SCHEMA, Report, Requests, Run, ScheduleLag, Size, Sizes,
-    Spent, Throughput, ToolCalls, Truth as TruthReport, Usage, Validity, Verdict, Worst,
-};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{EndpointReport, REPORT_SCHEMA, Report, Run, Spent};
 use crate::billing::Attempt;
 use crate::billing::bill::{Bill, EndpointBill};
 use crate::billing::finding::Finding;
@@ -14,19 +16,15 @@ use crate::billing::policy::Policy;
 use crate::billing::prices::PriceTable;
 use crate::billing::verify::{Verification, Verifier};
 use crate::endpoint::Endpoint;
-use crate::manifest::{ConnectTotals, Manifest};
-use crate::metrics::{
-    Bounds, Counts, Distribution, EndpointSummary, Kind, KindSummary, Limits, Metric, Series,
-    Summary, UsageTotals,
-};
-use crate::money::{Currency, Money, MoneyError};
+use crate::late::LedgerSummary;
+use crate::manifest::Manifest;
+use crate::metrics::{Counts, Distribution, EndpointSummary, Limits, Metric, Series, Summary};
+use crate::money::MoneyError;
 use crate::record::{CallRecord, Health, Outcome, Phase, Record, Second};
 use crate::time::{Offset, Window};
 use crate::truth::Truth;
 use crate::verdict::{self, End, Evidence};
-
-/// Planned and achieved sizes may differ by this share before the report warns.
-const SIZE_TOLERANCE: f64 = 0.1;
+use endpoint::{connects, endpoint_report, size_warnings};
 
 /// The facts do not add up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +61,7 @@ pub struct Assembly<'a> {
     answered: Answered,
     evidence: Evidence,
     series: Series,
+    ledger_warnings: Vec<String>,
     torn: bool,
 }
 
@@ -124,6 +123,7 @@ impl<'a> Assembly<'a> {
                     .min()
                     .unwrap_or(Offset::ZERO),
             ),
+            ledger_warnings: Vec::new(),
             torn: false,
         }
     }
@@ -132,6 +132,25 @@ impl<'a> Assembly<'a> {
     /// all. It goes before the records.
     pub fn journal_has_texts(&mut self, known: bool) {
         self.verifier.journal_has_texts(known);
+    }
+
+    /// A cost that a look-up does not know so long after an attempt's end is late. It goes before the
+    /// records.
+    pub fn late_after(&mut self, late_after: Option<Duration>) {
+        self.bill.late_after(late_after);
+    }
+
+    /// Puts in what reading the gateway's ledger came to.
+    pub fn ledger(&mut self, summary: &LedgerSummary) {
+        let of = summary.joined + summary.duplicate + summary.ledger_only;
+        for orphans in &summary.orphans {
+            // A row that names no endpoint may be of any.
+            let named = |at: &&Endpoint| orphans.endpoint.is_none_or(|named| named == **at);
+            for endpoint in self.manifest.endpoints.iter().filter(named) {
+                self.bill.orphans(*endpoint, orphans, of);
+            }
+        }
+        self.ledger_warnings = ledger_warnings(summary);
     }
 
     /// Whether an attempt is held against the journal: a complete answer of the measured phase.
@@ -271,6 +290,7 @@ impl<'a> Assembly<'a> {
         let judged = verdict::judge(self.gates, &self.summary, &bills, &validity, end);
         let mut warnings = manifest.warnings.clone();
         warnings.extend(validity.warnings.iter().cloned());
+        warnings.extend(self.ledger_warnings.iter().cloned());
         warnings.extend(journal_warning(manifest.truth.as_deref(), self.answered));
         let endpoints: BTreeMap<Endpoint, EndpointReport> = self
             .summary
@@ -327,44 +347,39 @@ impl<'a> Assembly<'a> {
     }
 }
 
-impl From<verdict::Validity> for Validity {
-    fn from(validity: verdict::Validity) -> Self {
-        Self {
-            valid: validity.valid,
-            reasons: validity.reasons,
-            schedule_lag_ms: latency(&validity.schedule_lag).map(|lag| ScheduleLag {
-                p50: lag.p50,
-                p99: lag.p99,
-                max: lag.max,
-            }),
-            cpu_utilization: validity.cpu_utilization,
-            cpu_utilization_max: validity.cpu_utilization_max,
-            run_queue_wait: validity.run_queue_wait,
-            run_queue_wait_max: validity.run_queue_wait_max,
-            throttled: validity.throttled,
-            stalls: validity.stalls,
-            stalled_ms: ms(validity.stalled_ns as f64),
-            clock_jump_ms: validity.clock_jump_ns.map(|ns| ms(ns as f64)),
-            dropped: validity.dropped,
-        }
+/// What a reader must know of how a ledger was joined.
+fn ledger_warnings(summary: &LedgerSummary) -> Vec<String> {
+    let source = &summary.source;
+    if let Some(error) = &summary.error {
+        return vec![format!(
+            "the ledger {source} could not be read, so no bill is held against it: {error}"
+        )];
     }
-}
-
-impl From<verdict::Verdict> for Verdict {
-    fn from(judged: verdict::Verdict) -> Self {
-        let gate = |gate: verdict::GateResult| Gate {
-            expression: gate.expression,
-            endpoint: gate.endpoint,
-            actual: gate.actual,
-            status: gate.status,
-            reason: gate.reason,
-        };
-        Self {
-            status: judged.status,
-            reasons: judged.reasons,
-            gates: judged.gates.into_iter().map(gate).collect(),
+    let mut warnings = Vec::new();
+    let mut warn = |count: u64, words: &str| {
+        if count > 0 {
+            warnings.push(format!("the ledger {source}: {count} {words}"));
         }
+    };
+    warn(
+        summary.ambiguous,
+        "rows carry ids that several attempts share; they are joined to none",
+    );
+    warn(
+        summary.conflicting,
+        "rows carry ids of different attempts; the strongest id counts",
+    );
+    warn(
+        summary.shared_ids,
+        "ids of the run are of several attempts, so that nothing is joined by them",
+    );
+    if summary.joined == 0 {
+        warnings.push(format!(
+            "the ledger {source} knows none of the attempts ({} rows): is it of this run's account and time?",
+            summary.rows
+        ));
     }
+    warnings
 }
 
 fn hold_against(all: &mut BTreeMap<Endpoint, AgainstTruth>, record: &Record, truth: &Truth) {
@@ -384,251 +399,6 @@ fn hold_against(all: &mut BTreeMap<Endpoint, AgainstTruth>, record: &Record, tru
     against.extra_calls += calls.saturating_sub(truth.tool_calls);
 }
 
-fn endpoint_report(
-    summary: &EndpointSummary,
-    planned: Option<u64>,
-    limited: bool,
-    currency: Currency,
-    bill: Option<&EndpointBill>,
-    verification: Option<&Verification>,
-    against: Option<&AgainstTruth>,
-) -> EndpointReport {
-    let counts = &summary.counts;
-    let calls = summary.tool_calls;
-    let truth = verification.map(|verification| TruthReport {
-        verified: verification.verified,
-        of: verification.of,
-        ttft_error_ms: against.and_then(|a| latency(&a.ttft_error)),
-    });
-    EndpointReport {
-        requests: Requests {
-            planned: planned.unwrap_or(counts.planned),
-            ok: counts.ok,
-            failed: counts.failed,
-            dropped: counts.dropped,
-            cut: counts.cut,
-            cancelled: counts.cancelled,
-            attempts: counts.attempts,
-            outcomes: outcomes(counts),
-            connected: summary.connected,
-            errors: summary.errors.clone(),
-            oddities: summary.oddities.clone(),
-        },
-        latency_ms: Metric::ALL
-            .into_iter()
-            .map(|metric| {
-                let shown = latency_of(metric, &summary.latency(metric));
-                (metric.name().to_owned(), shown)
-            })
-            .collect(),
-        throughput: Throughput {
-            window_s: summary.window().seconds(),
-            requests_per_s: summary.requests_per_s(),
-            output_tokens_per_s: summary.output_tokens_per_s(),
-            events_per_s: summary.events_per_s(),
-            goodput_per_s: summary.goodput_per_s().filter(|_| limited),
-            without_usage: summary.without_usage,
-            drained: summary.drained,
-        },
-        usage: usage(summary.usage()),
-        classes: classes(summary),
-        sizes: Sizes {
-            input: Size {
-                planned: quantiles(&summary.planned_input),
-                achieved: quantiles(&summary.achieved_input),
-            },
-            output: Size {
-                planned: quantiles(&summary.planned_output),
-                achieved: quantiles(&summary.achieved_output),
-            },
-        },
-        tool_calls: ToolCalls {
-            returned: calls.returned,
-            valid_json: calls.valid_json,
-            schema_valid: None,
-            missing: against.map(|a| a.missing_calls),
-            extra: against.map(|a| a.extra_calls),
-            unknown_name: calls.unknown_name,
-        },
-        cost: cost(currency, bill),
-        truth,
-    }
-}
-
-/// By class, streams first.
-fn classes(summary: &EndpointSummary) -> Vec<ClassReport> {
-    let mut kinds: Vec<(&Kind, &KindSummary)> = summary.kinds.iter().collect();
-    kinds.sort_by_key(|(kind, _)| (kind.class, !kind.streaming));
-    let class = |(kind, of_kind): (&Kind, &KindSummary)| {
-        let counts = &of_kind.counts;
-        ClassReport {
-            class: kind.class,
-            mode: if kind.streaming {
-                Mode::Stream
-            } else {
-                Mode::Whole
-            },
-            requests: ClassRequests {
-                planned: counts.planned,
-                ok: counts.ok,
-                failed: counts.failed,
-                dropped: counts.dropped,
-                cut: counts.cut,
-                cancelled: counts.cancelled,
-                attempts: counts.attempts,
-                outcomes: outcomes(counts),
-            },
-            latency_ms: Metric::ALL
-                .into_iter()
-                .filter_map(|metric| {
-                    let shown = latency_of(metric, of_kind.latency(metric)?);
-                    Some((metric.name().to_owned(), shown))
-                })
-                .collect(),
-            gaps_ms: gaps(&of_kind.gaps),
-            usage: usage(of_kind.usage),
-        }
-    };
-    kinds.into_iter().map(class).collect()
-}
-
-fn gaps(gaps: &Distribution) -> Option<Gaps> {
-    Some(Gaps {
-        count: gaps.count(),
-        mean: ms(gaps.mean()?),
-        min: ms(gaps.min()? as f64),
-        max: ms(gaps.max()? as f64),
-    })
-}
-
-fn outcomes(counts: &Counts) -> BTreeMap<String, u64> {
-    Outcome::ALL
-        .into_iter()
-        .map(|o| (o.name().to_owned(), counts.outcome(o)))
-        .filter(|(_, n)| *n > 0)
-        .collect()
-}
-
-fn usage(totals: UsageTotals) -> Usage {
-    Usage {
-        input: totals.input,
-        cache_read: totals.cache_read,
-        cache_write: totals.cache_write,
-        output: totals.output,
-        reasoning: totals.reasoning,
-    }
-}
-
-fn connects(totals: ConnectTotals) -> Connects {
-    let mean = totals.sum_ns as f64 / totals.count as f64;
-    Connects {
-        count: totals.count,
-        mean_ms: (totals.count > 0).then(|| ms(mean)),
-        max_ms: totals.max_ns.map(|ns| ms(ns as f64)),
-    }
-}
-
-fn cost(currency: Currency, bill: Option<&EndpointBill>) -> Cost {
-    let text = |amount: Option<Money>| amount.map(|a| a.to_string());
-    Cost {
-        currency: currency.code().to_owned(),
-        predicted: text(bill.and_then(|b| b.predicted)),
-        recorded: text(bill.and_then(|b| b.recorded)),
-        delta: text(bill.and_then(|b| b.delta)),
-        delta_abs: text(bill.and_then(|b| b.delta_abs)),
-        coverage: bill
-            .and_then(|b| b.coverage)
-            .map(|c| c.both as f64 / c.billable as f64),
-        statuses: bill
-            .map(|b| {
-                b.statuses
-                    .iter()
-                    .map(|(s, n)| (s.name().to_owned(), *n))
-                    .collect()
-            })
-            .unwrap_or_default(),
-        findings: bill.map(|b| b.findings.clone()).unwrap_or_default(),
-        worst: bill
-            .map(|b| {
-                b.worst
-                    .iter()
-                    .map(|w| Worst {
-                        trace_id: w.trace_id.clone(),
-                        predicted: w.predicted.to_string(),
-                        recorded: w.recorded.to_string(),
-                        delta: w.delta.to_string(),
-                    })
-                    .collect()
-            })
-            .unwrap_or_default(),
-    }
-}
-
-/// ns to ms, to the microsecond that a histogram resolves.
-fn ms(nanos: f64) -> f64 {
-    (nanos / 1e3).round() / 1e3
-}
-
-fn latency(times: &Distribution) -> Option<Latency> {
-    let q = |q| times.quantile(q).map(|ns| ms(ns as f64));
-    Some(Latency {
-        count: times.count(),
-        failed: times.failed(),
-        inclusive: None,
-        mean: ms(times.mean()?),
-        min: ms(times.min()? as f64),
-        max: ms(times.max()? as f64),
-        p50: q(0.5)?,
-        p90: q(0.9)?,
-        p95: q(0.95)?,
-        p99: q(0.99)?,
-        p999: q(0.999)?,
-    })
-}
-
-/// A latency, and what it is with the requests in it that did not succeed.
-fn latency_of(metric: Metric, times: &Distribution) -> Option<Latency> {
-    let latency = latency(times)?;
-    // Gaps are of every stream, and the harness's own lateness of every request, as it is.
-    let all = !matches!(metric, Metric::Icl | Metric::ScheduleLag);
-    Some(Latency {
-        inclusive: all.then(|| inclusive(times)).flatten(),
-        ..latency
-    })
-}
-
-fn inclusive(times: &Distribution) -> Option<Inclusive> {
-    let q = |q| -> Option<InclusiveMs> {
-        let Bounds { low, high } = times.inclusive_quantile(q)?;
-        let known = ms(low);
-        Some(if low.is_infinite() {
-            InclusiveMs::Failed
-        } else if ms(high) > known {
-            InclusiveMs::AtLeast(known)
-        } else {
-            InclusiveMs::Known(known)
-        })
-    };
-    Some(Inclusive {
-        count: times.inclusive_count(),
-        failed: times.failed(),
-        cut: times.cut(),
-        p50: q(0.5)?,
-        p90: q(0.9)?,
-        p95: q(0.95)?,
-        p99: q(0.99)?,
-        p999: q(0.999)?,
-    })
-}
-
-fn quantiles(sizes: &Distribution) -> Option<Quantiles> {
-    Some(Quantiles {
-        mean: sizes.mean()?,
-        p50: sizes.quantile(0.5)?,
-        p95: sizes.quantile(0.95)?,
-    })
-}
-
 /// Some requests that are missing in the journal are findings. All of them missing is a journal of
 /// something else.
 fn journal_warning(journal: Option<&str>, answered: Answered) -> Option<String> {
@@ -638,34 +408,10 @@ fn journal_warning(journal: Option<&str>, answered: Answered) -> Option<String> 
     ))
 }
 
-/// A load that was not of the planned size measured something else.
-fn size_warnings(endpoint: Endpoint, sizes: &Sizes) -> Vec<String> {
-    let warning = |(what, size): (&str, &Size)| {
-        let (planned, achieved) = size.planned.zip(size.achieved)?;
-        let off = |planned: f64, achieved: f64| achieved / planned - 1.0;
-        // The mean first: it is what the rates and the bill go by.
-        let (name, planned, achieved) = [
-            ("on average", planned.mean, achieved.mean),
-            ("at the median", planned.p50 as f64, achieved.p50 as f64),
-            ("at p95", planned.p95 as f64, achieved.p95 as f64),
-        ]
-        .into_iter()
-        .find(|(_, planned, achieved)| off(*planned, *achieved).abs() > SIZE_TOLERANCE)?;
-        Some(format!(
-            "{endpoint}: {what} was {achieved:.0} tokens {name} where {planned:.0} were planned ({:+.0} %)",
-            off(planned, achieved) * 100.0
-        ))
-    };
-    [("input", &sizes.input), ("output", &sizes.output)]
-        .into_iter()
-        .filter_map(warning)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Environment;
+    use crate::manifest::{ConnectTotals, Environment};
     use crate::record::{Class, FACTS_SCHEMA};
 
     fn manifest(planned: u64) -> Manifest {

@@ -1,0 +1,115 @@
+//! Lines, rows and wrapped text of a terminal.
+
+use std::fmt::Write as _;
+
+/// Width of the names at the left.
+pub(super) const LABEL: usize = 19;
+
+/// Width of an endpoint's column.
+pub(super) const COLUMN: usize = 38;
+
+/// Widest line; longer texts are wrapped.
+pub(super) const WIDTH: usize = 100;
+
+/// Colours, or none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint(pub bool);
+
+impl Paint {
+    pub(super) fn with(self, code: &str, text: &str) -> String {
+        if self.0 {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    pub(super) fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    pub(super) fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    pub(super) fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    pub(super) fn bad(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    pub(super) fn unsure(self, text: &str) -> String {
+        self.with("33", text)
+    }
+}
+
+pub(super) fn line(out: &mut String, text: &str) {
+    let _ = writeln!(out, "{}", text.trim_end());
+}
+
+pub(super) fn title(out: &mut String, label: &str, cells: &[String], paint: Paint) {
+    let mut text = paint.bold(&format!("{label:<LABEL$}"));
+    for cell in cells {
+        text.push_str(&paint.dim(&format!("{cell:>COLUMN$}")));
+    }
+    line(out, &text);
+}
+
+pub(super) fn row(out: &mut String, label: &str, cells: &[String]) {
+    row_painted(out, label, cells, str::to_owned);
+}
+
+/// Cells longer than their column go on in the next line.
+pub(super) fn row_painted(
+    out: &mut String,
+    label: &str,
+    cells: &[String],
+    paint: impl Fn(&str) -> String,
+) {
+    let wrapped: Vec<Vec<String>> = cells.iter().map(|cell| wrap_cell(cell)).collect();
+    let lines = wrapped.iter().map(Vec::len).max().unwrap_or(0).max(1);
+    for n in 0..lines {
+        let mut text = if n == 0 {
+            format!("  {label:<width$}", width = LABEL - 2)
+        } else {
+            " ".repeat(LABEL)
+        };
+        for cell in &wrapped {
+            let part = cell.get(n).map_or("", String::as_str);
+            text.push_str(&paint(&format!("{part:>COLUMN$}")));
+        }
+        line(out, &text);
+    }
+}
+
+fn wrap_cell(cell: &str) -> Vec<String> {
+    // A row of numbers is aligned by its own blanks.
+    if cell.len() <= COLUMN {
+        vec![cell.to_owned()]
+    } else {
+        wrap(cell, COLUMN - 2)
+    }
+}
+
+pub(super) fn item(out: &mut String, text: &str) {
+    for (n, part) in wrap(text, WIDTH - 4).into_iter().enumerate() {
+        line(out, &format!("  {} {part}", if n == 0 { "-" } else { " " }));
+    }
+}
+
+/// Breaks at blanks; a word longer than the width stays whole.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(last) if last.chars().count() + 1 + word.chars().count() <= width => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
