@@ -1,6 +1,8 @@
 //! The command line: arguments in, text and an exit code out.
 
 mod exit;
+mod prices;
+mod quote;
 mod watch;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,7 +14,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::billing::budget::Budget;
 use crate::billing::ledger::{Columns, Format};
-use crate::billing::quote::quote;
 use crate::clock::Start;
 use crate::preview::{Preview, Terms};
 use crate::report::console;
@@ -41,6 +42,8 @@ Examples:
       Hold the gateway's own ledger against it.
   weighbridge quote magistral-small-latest --input 1000 --output 500
       What a request costs.
+  weighbridge prices check prices.csv
+      What is in a price table, and everything that is wrong with it.
 
 Exit codes, in order of precedence:
   130 interrupted   2 wrong command line, file, key or target   1 a gate failed, or nothing succeeded
@@ -63,7 +66,10 @@ enum Command {
     /// Make the report of an earlier run again, from its facts alone
     Report(ReportArgs),
     /// What a request costs by a price table
-    Quote(QuoteArgs),
+    Quote(quote::QuoteArgs),
+    /// Price tables: what is in one, where two differ, and importing the lists of others
+    #[command(subcommand)]
+    Prices(prices::PricesCommand),
     /// Run the offline upstream by itself, until a signal; its first line says where it listens
     Mock(mock_upstream::cli::Args),
 }
@@ -216,27 +222,6 @@ fn ledger_columns(text: &str) -> Result<Columns, String> {
     Ok(columns)
 }
 
-#[derive(Debug, Args)]
-struct QuoteArgs {
-    /// Model id
-    model: String,
-    /// Input tokens, cached ones included
-    #[arg(long, value_name = "TOKENS")]
-    input: u64,
-    /// Output tokens
-    #[arg(long, value_name = "TOKENS")]
-    output: u64,
-    /// Input tokens that are read from a cache
-    #[arg(long, value_name = "TOKENS")]
-    cache_read: Option<u64>,
-    /// Price table: a CSV file or a built-in one
-    #[arg(long, value_name = "TABLE", default_value = "builtin:keeprouter")]
-    prices: String,
-    /// Date of the prices, YYYY-MM-DD; default: today, UTC
-    #[arg(long, value_name = "DATE")]
-    at: Option<jiff::civil::Date>,
-}
-
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     // clap itself exits with 2 on a wrong command line, and with 0 on --help.
@@ -244,7 +229,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
         Command::Report(args) => report(&args),
-        Command::Quote(args) => quote_command(&args),
+        Command::Quote(args) => quote::run(&args),
+        Command::Prices(command) => prices::run(&command),
         Command::Mock(args) => return mock_upstream::cli::main_with(args),
     };
     match result {
@@ -352,6 +338,11 @@ fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
     Ok(report.verdict.status.into())
 }
 
+/// The day, UTC.
+fn today() -> jiff::civil::Date {
+    Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
 /// Joins a ledger that came after the run.
 fn join_ledger(folder: &RunFolder, path: &Path, args: &ReportArgs) -> anyhow::Result<()> {
     let manifest = folder.manifest()?;
@@ -379,23 +370,6 @@ fn join_ledger(folder: &RunFolder, path: &Path, args: &ReportArgs) -> anyhow::Re
     };
     store::join_ledger(folder, &index, scope, file)?;
     Ok(())
-}
-
-fn quote_command(args: &QuoteArgs) -> anyhow::Result<Exit> {
-    let prices = store::read_prices(&args.prices)?;
-    let date = args
-        .at
-        .unwrap_or_else(|| Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date());
-    let quote = quote(
-        &prices,
-        &args.model,
-        date,
-        args.input,
-        args.output,
-        args.cache_read,
-    )?;
-    show(&format!("{}\n", quote.to_string().trim_end()))?;
-    Ok(Exit::Passed)
 }
 
 /// Lines before a run on what its bill could not tell apart; `check` has all.

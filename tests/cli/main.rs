@@ -20,6 +20,8 @@ mod loads;
 mod other_commands;
 // What a terminal, a pipe and a script see: streams, escape codes, closed pipes.
 mod output;
+// Price tables: `prices` and `quote` by them.
+mod prices;
 // A report made again from the folder's facts.
 mod report;
 // Runs that go well, and runs whose bill is off.
