@@ -11,6 +11,8 @@
 //! clock. Reconciling shows *that* costs differ, and [`diagnose`] names the cause; which causes a load can
 //! tell apart, [`separate`] says beforehand.
 
+#![deny(clippy::float_arithmetic)]
+
 mod account;
 pub mod bill;
 pub mod budget;

@@ -25,11 +25,10 @@ pub fn inconsistency(usage: &Usage, endpoint: Endpoint) -> Option<String> {
             "{hour} tokens written for an hour of {write} written"
         ));
     }
-    if let (Some(five), Some(hour)) = (usage.cache_write_5m, usage.cache_write_1h)
-        && five.checked_add(hour) != Some(write)
-    {
+    let rest = write - usage.cache_write_1h.unwrap_or(0);
+    if let Some(five) = usage.cache_write_5m.filter(|&five| five != rest) {
         return Some(format!(
-            "{five} tokens written for five minutes and {hour} for an hour of {write} written"
+            "{five} tokens written for five minutes of {rest} not written for an hour"
         ));
     }
     let output = usage.output?;

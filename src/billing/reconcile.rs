@@ -513,8 +513,9 @@ fn compare(
     attempt: &Attempt<'_>,
 ) -> (Status, Option<Code>) {
     let Some(recorded) = recorded else {
+        // What a bill's checks say.
         if attempt.lookups.iter().any(|lookup| lookup.digits.is_none()) {
-            return (Status::Pending, Some(Code::CostPending));
+            return (Status::Pending, None);
         }
         let code = if attempt.record.streaming {
             Code::StreamCostMissing
