@@ -4,8 +4,10 @@
 //! statuses, the findings and the worst requests. Memory does not grow with the run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::endpoint::Endpoint;
+use crate::late::Orphans;
 use crate::money::{Money, MoneyError};
 use crate::record::Phase;
 
@@ -14,6 +16,7 @@ use super::account::Account;
 use super::diagnose::features::Features;
 use super::diagnose::groups::Groups;
 use super::finding::{Code, Findings, Scope, Tally, sort};
+use super::ledger::Checks;
 use super::policy::Policy;
 use super::prices::PriceTable;
 use super::reconcile::{Judged, Judgement, is_free_hit, judge};
@@ -42,6 +45,7 @@ pub struct Bill<'t> {
     silent: Findings<Amounts>,
     /// Where answers say what they cost.
     says_costs: BTreeSet<Endpoint>,
+    checks: Checks,
     spent: Spent,
 }
 
@@ -56,8 +60,21 @@ impl<'t> Bill<'t> {
             groups: Groups::default(),
             silent: Findings::default(),
             says_costs: BTreeSet::new(),
+            checks: Checks::default(),
             spent: Spent::default(),
         }
+    }
+
+    /// A cost that a look-up does not know so long after an attempt's end is late. It goes before the
+    /// attempts.
+    pub fn late_after(&mut self, late_after: Option<Duration>) {
+        self.checks.late_after(late_after);
+    }
+
+    /// Takes up rows of a ledger that join no attempt, at the endpoint that they name or may be of; `of`
+    /// is how many rows are in the run's scope.
+    pub fn orphans(&mut self, endpoint: Endpoint, orphans: &Orphans, of: u64) {
+        self.checks.orphans(endpoint, orphans, of);
     }
 
     /// Judges an attempt and takes it up. Attempts outside the measured phase count in what was spent
@@ -86,6 +103,8 @@ impl<'t> Bill<'t> {
         )?;
         let scope = Scope::of(record);
         self.findings.saw(&scope);
+        self.checks
+            .add(attempt, self.policy.charge(record), &judged)?;
         let sums = Amounts::of(&judged, served);
         for (code, words) in observations {
             self.findings.found(code, record, &sums, words)?;
@@ -129,6 +148,7 @@ impl<'t> Bill<'t> {
             };
             findings.extend(self.silent.at(endpoint, words));
         }
+        findings.extend(self.checks.at(endpoint, self.table.currency()));
         sort(&mut findings);
         Some(account.bill(self.table.currency(), findings))
     }

@@ -11,6 +11,7 @@
 
 use jiff::civil::Date;
 
+use crate::late::Lookup;
 use crate::money::{Money, MoneyError};
 use crate::record::{Outcome, Record};
 use crate::truth::Truth;
@@ -115,7 +116,7 @@ pub(super) fn judge<'t>(
 ) -> Result<Judgement<'t>, MoneyError> {
     let record = attempt.record;
     let mut observations: Vec<Observation> = Vec::new();
-    let evidence = evidence(record);
+    let evidence = evidence(attempt);
     if let Some((surface, digits)) = evidence.unreadable {
         let words = format!("`{surface}` says `{digits}`");
         observations.push((Code::CostUnreadable, Some(words)));
@@ -218,9 +219,10 @@ pub(super) fn judge<'t>(
 /// percentage, and any rule makes nothing of a small one.
 fn names(fits: &Fits<'_>) -> Vec<Code> {
     let all = fits.explanations.iter().map(|(e, _)| e);
-    let nothing = Explanation::one(Hypothesis::UnpricedZero);
-    if all.clone().any(|e| *e == nothing) {
-        return vec![Code::UnpricedZero];
+    for nothing in [Hypothesis::UnpricedZero, Hypothesis::AbortUnbilled] {
+        if all.clone().any(|e| *e == Explanation::one(nothing)) {
+            return vec![nothing.code()];
+        }
     }
     let certain = all.filter(|e| e.codes().all(|code| code != Code::MarkupUndeclared));
     let mut all = certain.map(Explanation::codes);
@@ -370,6 +372,12 @@ fn tariff_of<'t>(
 fn tier_of(record: &Record) -> Option<&str> {
     let tier = record.served_tier.as_deref();
     tier.or(record.requested_tier.as_deref())
+}
+
+/// Whether a look-up of the cost was made, and did not know it.
+fn may_still_come(attempt: &Attempt<'_>) -> bool {
+    let unknown = |lookup: &Lookup| lookup.digits.is_none() && lookup.tries > 0;
+    attempt.lookups.iter().any(unknown)
 }
 
 /// The UTC day on which `record` was sent.
@@ -847,5 +855,245 @@ mod tests {
             let judged = judge(&table, Policy::default(), &Attempt::seen(&record)).expect("small");
             assert_eq!(judged.judged.predicted, predicted.map(money), "{sent}");
         }
+    }
+
+    use crate::billing::policy::{OnAbort, OnCacheHit};
+    use crate::truth::Truth;
+
+    /// 1,000 in and 500 out of `m`, of which the journal knows all and the answer nothing: it broke off
+    /// after 800 characters, at $0.00125 as a whole and `charged` as far as it was delivered.
+    fn broken(digits: &str, charged: &str) -> (Record, Truth) {
+        let mut record = Record {
+            outcome: Outcome::Cancelled,
+            last_usage: Usage::default(),
+            finish: None,
+            ..attempt(digits)
+        };
+        record.counts.characters = 800;
+        let truth = Truth {
+            status: 200,
+            input: Some(1_000),
+            output: Some(500),
+            charged: Some(charged.to_owned()),
+            ..Truth::default()
+        };
+        (record, truth)
+    }
+
+    #[test]
+    fn answers_that_broke_off_are_held_against_the_policy() {
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        // 300 tokens were delivered; 800 characters are 200 tokens to who takes four for one.
+        let (whole, delivered, estimated) = ("0.00125", "0.00095", "0.0008");
+        for (abort, digits, status, predicted, code) in [
+            (OnAbort::Full, whole, Status::Matched, Some(whole), None),
+            (
+                OnAbort::Full,
+                "0",
+                Status::Mismatched,
+                Some(whole),
+                Some(Code::AbortUnbilled),
+            ),
+            (
+                OnAbort::Full,
+                estimated,
+                Status::Mismatched,
+                Some(whole),
+                Some(Code::AbortEstimated),
+            ),
+            (
+                OnAbort::Delivered,
+                delivered,
+                Status::Matched,
+                Some(delivered),
+                None,
+            ),
+            (
+                OnAbort::Delivered,
+                "0",
+                Status::Mismatched,
+                Some(delivered),
+                Some(Code::AbortUnbilled),
+            ),
+            (
+                OnAbort::Delivered,
+                whole,
+                Status::Mismatched,
+                Some(delivered),
+                Some(Code::AbortFull),
+            ),
+            (
+                OnAbort::Delivered,
+                estimated,
+                Status::Mismatched,
+                Some(delivered),
+                Some(Code::AbortEstimated),
+            ),
+            (
+                OnAbort::Free,
+                "0",
+                Status::NoChargeExpected,
+                Some("0"),
+                None,
+            ),
+            (OnAbort::Free, "", Status::NoChargeExpected, Some("0"), None),
+            (
+                OnAbort::Free,
+                whole,
+                Status::Mismatched,
+                Some("0"),
+                Some(Code::AbortFull),
+            ),
+            (
+                OnAbort::Free,
+                estimated,
+                Status::Mismatched,
+                Some("0"),
+                Some(Code::AbortEstimated),
+            ),
+            (
+                OnAbort::Free,
+                "0.0123",
+                Status::Mismatched,
+                Some("0"),
+                Some(Code::CostMismatch),
+            ),
+            (
+                OnAbort::Reported,
+                whole,
+                Status::NoUsage,
+                None,
+                Some(Code::UsageMissing),
+            ),
+        ] {
+            let (record, truth) = broken(digits, delivered);
+            let policy = Policy {
+                abort,
+                ..Policy::default()
+            };
+            let attempt = Attempt {
+                truth: Some(std::slice::from_ref(&truth)),
+                ..Attempt::seen(&record)
+            };
+            let judged = judge(&table, policy, &attempt).expect("small").judged;
+            let found = (judged.status, judged.predicted, judged.findings);
+            let codes: Vec<Code> = code.into_iter().collect();
+            assert_eq!(
+                found,
+                (status, predicted.map(money), codes),
+                "{abort:?} {digits}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_journal_a_broken_answer_has_no_price_and_is_not_free() {
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        for abort in [OnAbort::Full, OnAbort::Delivered] {
+            let policy = Policy {
+                abort,
+                ..Policy::default()
+            };
+            for (digits, code) in [
+                ("0", Code::AbortUnbilled),
+                ("0.00125", Code::UsageMissing),
+                ("", Code::UsageMissing),
+            ] {
+                let (record, _) = broken(digits, "");
+                let judged = judge(&table, policy, &Attempt::seen(&record)).expect("small");
+                let judged = judged.judged;
+                assert_eq!((judged.status, judged.predicted), (Status::NoUsage, None));
+                assert_eq!(judged.findings, [code], "{abort:?} {digits}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_free_hit_that_is_billed_is_told_from_an_error() {
+        let hit = Record {
+            gateway_cache: Some("x-cache: HIT".to_owned()),
+            ..attempt("0.00125")
+        };
+        check(
+            &hit,
+            Status::Mismatched,
+            Some("0.00125"),
+            &[Code::CacheHitBilled],
+        );
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        let full = Policy {
+            cache_hit: OnCacheHit::Full,
+            ..Policy::default()
+        };
+        let judged = judge(&table, full, &Attempt::seen(&hit))
+            .expect("small")
+            .judged;
+        assert_eq!(
+            (judged.status, judged.findings),
+            (Status::Matched, Vec::new())
+        );
+    }
+
+    #[test]
+    fn each_attempt_at_the_upstream_is_paid_for_where_the_policy_says_so() {
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        let (_, truth) = broken("", "");
+        let entries = [truth.clone(), truth];
+        for (retry, digits, code) in [
+            (OnRetry::Free, "0.00125", None),
+            (OnRetry::Free, "0.0025", Some(Code::RetryDouble)),
+            (OnRetry::Each, "0.0025", None),
+        ] {
+            let policy = Policy {
+                retry,
+                ..Policy::default()
+            };
+            let record = attempt(digits);
+            let attempt = Attempt {
+                truth: Some(&entries),
+                ..Attempt::seen(&record)
+            };
+            let judged = judge(&table, policy, &attempt).expect("small").judged;
+            let codes: Vec<Code> = code.into_iter().collect();
+            assert_eq!(judged.findings, codes, "{retry:?} {digits}");
+        }
+    }
+
+    #[test]
+    fn usage_that_cannot_be_is_told_though_the_arithmetic_holds() {
+        let mut lost = Record {
+            last_usage: usage(0, 0),
+            ..attempt("0")
+        };
+        check(&lost, Status::Matched, Some("0"), &[]);
+        lost.counts.token_events = 3;
+        check(
+            &lost,
+            Status::Matched,
+            Some("0"),
+            &[Code::TranslationUsageLost],
+        );
+        let above = Record {
+            output_limit: Some(499),
+            ..attempt("0.00125")
+        };
+        check(
+            &above,
+            Status::Matched,
+            Some("0"),
+            &[Code::TokensImplausible],
+        );
+        let sent = |bytes| Record {
+            body_bytes: Some(bytes),
+            last_usage: usage(10_000, 500),
+            ..attempt("0.00575")
+        };
+        check(&sent(10_000), Status::Matched, Some("0"), &[]);
+        check(
+            &sent(100),
+            Status::Matched,
+            Some("0"),
+            &[Code::TokensImplausible],
+        );
     }
 }

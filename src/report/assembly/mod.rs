@@ -6,6 +6,7 @@ mod judgement;
 mod latency;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{EndpointReport, REPORT_SCHEMA, Report, Run, Spent};
 use crate::billing::Attempt;
@@ -15,6 +16,7 @@ use crate::billing::policy::Policy;
 use crate::billing::prices::PriceTable;
 use crate::billing::verify::{Verification, Verifier};
 use crate::endpoint::Endpoint;
+use crate::late::LedgerSummary;
 use crate::manifest::Manifest;
 use crate::metrics::{Counts, Distribution, EndpointSummary, Limits, Metric, Series, Summary};
 use crate::money::MoneyError;
@@ -59,6 +61,7 @@ pub struct Assembly<'a> {
     answered: Answered,
     evidence: Evidence,
     series: Series,
+    ledger_warnings: Vec<String>,
     torn: bool,
 }
 
@@ -120,6 +123,7 @@ impl<'a> Assembly<'a> {
                     .min()
                     .unwrap_or(Offset::ZERO),
             ),
+            ledger_warnings: Vec::new(),
             torn: false,
         }
     }
@@ -128,6 +132,25 @@ impl<'a> Assembly<'a> {
     /// all. It goes before the records.
     pub fn journal_has_texts(&mut self, known: bool) {
         self.verifier.journal_has_texts(known);
+    }
+
+    /// A cost that a look-up does not know so long after an attempt's end is late. It goes before the
+    /// records.
+    pub fn late_after(&mut self, late_after: Option<Duration>) {
+        self.bill.late_after(late_after);
+    }
+
+    /// Puts in what reading the gateway's ledger came to.
+    pub fn ledger(&mut self, summary: &LedgerSummary) {
+        let of = summary.joined + summary.duplicate + summary.ledger_only;
+        for orphans in &summary.orphans {
+            // A row that names no endpoint may be of any.
+            let named = |at: &&Endpoint| orphans.endpoint.is_none_or(|named| named == **at);
+            for endpoint in self.manifest.endpoints.iter().filter(named) {
+                self.bill.orphans(*endpoint, orphans, of);
+            }
+        }
+        self.ledger_warnings = ledger_warnings(summary);
     }
 
     /// Whether an attempt is held against the journal: a complete answer of the measured phase.
@@ -267,6 +290,7 @@ impl<'a> Assembly<'a> {
         let judged = verdict::judge(self.gates, &self.summary, &bills, &validity, end);
         let mut warnings = manifest.warnings.clone();
         warnings.extend(validity.warnings.iter().cloned());
+        warnings.extend(self.ledger_warnings.iter().cloned());
         warnings.extend(journal_warning(manifest.truth.as_deref(), self.answered));
         let endpoints: BTreeMap<Endpoint, EndpointReport> = self
             .summary
@@ -321,6 +345,41 @@ impl<'a> Assembly<'a> {
             series: self.series.points(),
         })
     }
+}
+
+/// What a reader must know of how a ledger was joined.
+fn ledger_warnings(summary: &LedgerSummary) -> Vec<String> {
+    let source = &summary.source;
+    if let Some(error) = &summary.error {
+        return vec![format!(
+            "the ledger {source} could not be read, so no bill is held against it: {error}"
+        )];
+    }
+    let mut warnings = Vec::new();
+    let mut warn = |count: u64, words: &str| {
+        if count > 0 {
+            warnings.push(format!("the ledger {source}: {count} {words}"));
+        }
+    };
+    warn(
+        summary.ambiguous,
+        "rows carry ids that several attempts share; they are joined to none",
+    );
+    warn(
+        summary.conflicting,
+        "rows carry ids of different attempts; the strongest id counts",
+    );
+    warn(
+        summary.shared_ids,
+        "ids of the run are of several attempts, so that nothing is joined by them",
+    );
+    if summary.joined == 0 {
+        warnings.push(format!(
+            "the ledger {source} knows none of the attempts ({} rows): is it of this run's account and time?",
+            summary.rows
+        ));
+    }
+    warnings
 }
 
 fn hold_against(all: &mut BTreeMap<Endpoint, AgainstTruth>, record: &Record, truth: &Truth) {
