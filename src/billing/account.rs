@@ -139,21 +139,6 @@ impl Account {
         }
     }
 
-    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        self.attempts += other.attempts;
-        add(&mut self.predicted, other.predicted)?;
-        add(&mut self.recorded, other.recorded)?;
-        add(&mut self.delta, other.delta)?;
-        add(&mut self.delta_abs, other.delta_abs)?;
-        self.both += other.both;
-        self.billable += other.billable;
-        for (status, n) in &other.statuses {
-            *self.statuses.entry(*status).or_default() += n;
-        }
-        self.take_worst(other.worst.iter().cloned());
-        Ok(())
-    }
-
     fn take_worst(&mut self, more: impl IntoIterator<Item = (Key, Worst)>) {
         self.worst.extend(more);
         self.worst

@@ -4,23 +4,29 @@
 //! what was observed.
 //!
 //! An attempt is priced on the UTC day on which it was sent, by the model that it asked for. What
-//! is charged at all, `policy` says. The prediction is the exact one: a declared rounding explains
+//! is charged at all, `policy` says. Of an answer that broke off and is to be paid for as a whole, or as far
+//! as it was delivered, only the upstream's journal knows what that is. The prediction is the exact one: a declared rounding explains
 //! a difference (`matched_rounding`) and leaves it in the delta, where totals can be held against
 //! what rounding may add up to. The digits of a recorded cost never widen the tolerance.
 
 use jiff::civil::Date;
 
-use crate::endpoint::Endpoint;
 use crate::late::Lookup;
 use crate::money::{Money, MoneyError};
-use crate::record::Record;
+use crate::record::{Outcome, Record};
+use crate::truth::Truth;
 use crate::usage::Usage;
 
 use super::Attempt;
+use super::diagnose::case::{Abort, Case, Reports};
+use super::diagnose::features::{broke_off, failed};
+use super::diagnose::hypothesis::{Explanation, Hypothesis};
+use super::diagnose::search::{Fits, explain};
 use super::finding::Code;
-use super::policy::{Charge, Policy};
+use super::plausible::{implausible, inconsistency, lost};
+use super::policy::{Charge, OnCacheHit, OnRetry, Policy, cache_hit};
 use super::predict::{Prediction, Unpredictable, predict};
-use super::prices::PriceTable;
+use super::prices::{PriceTable, Tariff};
 use super::recorded::{Recorded, evidence, same_but_for_noise};
 
 /// Where an attempt ends up; exactly one each.
@@ -83,7 +89,8 @@ pub struct Judged {
     pub recorded: Option<Recorded>,
     /// Recorded minus predicted, where both are known.
     pub delta: Option<Money>,
-    /// What was found on it.
+    /// What was found on it: for a wrong cost its cause, or [`Code::CostMismatch`] where none fits, or
+    /// more than one.
     pub findings: Vec<Code>,
 }
 
@@ -91,29 +98,22 @@ pub struct Judged {
 pub(super) type Observation = (Code, Option<String>);
 
 /// A judgement with what a bill says about it.
-pub(super) struct Judgement {
+pub(super) struct Judgement<'t> {
     pub judged: Judged,
     pub observations: Vec<Observation>,
     /// The cost at the served model's price, where that is another.
     pub served: Option<Money>,
+    /// What explains a wrong cost, unless an observation does.
+    pub fits: Option<Fits<'t>>,
 }
 
-/// What `record` should have cost, what is recorded, and how the two stand to each other. The error
-/// is a difference beyond what an amount can be.
-pub fn reconcile(
-    table: &PriceTable,
+/// What `attempt` should have cost, what is recorded, how the two stand to each other, and why. The
+/// error is a difference beyond what an amount can be.
+pub(super) fn judge<'t>(
+    table: &'t PriceTable,
     policy: Policy,
     attempt: &Attempt<'_>,
-) -> Result<Judged, MoneyError> {
-    judge(table, policy, attempt).map(|judgement| judgement.judged)
-}
-
-/// [`reconcile`], with what a bill says about it.
-pub(super) fn judge(
-    table: &PriceTable,
-    policy: Policy,
-    attempt: &Attempt<'_>,
-) -> Result<Judgement, MoneyError> {
+) -> Result<Judgement<'t>, MoneyError> {
     let record = attempt.record;
     let mut observations: Vec<Observation> = Vec::new();
     let evidence = evidence(attempt);
@@ -130,46 +130,64 @@ pub(super) fn judge(
     }
     let recorded = evidence.stands;
 
+    let charge = policy.charge(record);
     let mut served = None;
-    let (status, predicted) = match policy.charge(record) {
-        Charge::Free => {
-            let billed = recorded.as_ref().is_some_and(|r| !r.amount.is_zero());
-            if billed {
-                observations.push((Code::ErrorBilled, None));
+    let mut fits = None;
+    let (status, predicted) = if charge == Charge::Free {
+        let billed = recorded.as_ref().filter(|r| !r.amount.is_zero());
+        match billed {
+            None => (Status::NoChargeExpected, Some(Money::ZERO)),
+            Some(billed) => {
+                match billed_for_nothing(table, policy, attempt, billed) {
+                    Billed::Because(code) => observations.push((code, None)),
+                    Billed::For(found) => fits = Some(found),
+                }
+                (Status::Mismatched, Some(Money::ZERO))
             }
-            let status = if billed {
-                Status::Mismatched
-            } else {
-                Status::NoChargeExpected
-            };
-            (status, Some(Money::ZERO))
         }
-        Charge::AtUsage | Charge::Whole | Charge::Delivered => {
-            if let Some(words) = inconsistency(&record.final_usage(), record.endpoint) {
-                observations.push((Code::UsageInconsistent, Some(words)));
-            }
-            match price(table, record, &record.requested_model) {
-                Ok(prediction) => {
-                    let (status, observation) = match compare(&prediction, recorded.as_ref()) {
-                        // What a bill's checks say.
-                        (Status::NotRecorded, _) if may_still_come(attempt) => {
-                            (Status::Pending, None)
-                        }
-                        compared => compared,
-                    };
-                    observations.extend(observation.map(|code| (code, None)));
-                    served = priced_as_served(table, record, prediction.total);
-                    if served.is_some() {
-                        observations.push((Code::ServedModelDiffers, record.served_model.clone()));
+    } else {
+        let usage = record.final_usage();
+        let is_lost = record.outcome == Outcome::Ok && lost(record);
+        if let Some(words) = inconsistency(&usage, record.endpoint) {
+            observations.push((Code::UsageInconsistent, Some(words)));
+        }
+        if let Some(words) = implausible(record) {
+            observations.push((Code::TokensImplausible, Some(words)));
+        }
+        if is_lost {
+            let words = lost_words(&usage);
+            observations.push((Code::TranslationUsageLost, Some(words)));
+        }
+        match expected(table, policy, attempt, charge) {
+            Ok((case, prediction)) => {
+                let compared = compare(&prediction, recorded.as_ref(), attempt);
+                observations.extend(compared.1.map(|code| (code, None)));
+                let wrong = recorded
+                    .as_ref()
+                    .filter(|_| compared.0 == Status::Mismatched);
+                if let Some(recorded) = wrong.filter(|_| !is_lost) {
+                    let found = explain(&case, recorded);
+                    if found.noise && !found.explanations.is_empty() {
+                        observations.push((Code::FloatNoise, None));
                     }
-                    (status, Some(prediction.total))
+                    fits = Some(found);
                 }
-                Err(Unpriceable(status, observation)) => {
-                    let new = |(code, _): &Observation| observations.iter().all(|(c, _)| c != code);
-                    let observation = observation.filter(new);
-                    observations.extend(observation);
-                    (status, None)
+                served = priced_as_served(table, policy, attempt, charge, prediction.total);
+                if served.is_some() {
+                    observations.push((Code::ServedModelDiffers, record.served_model.clone()));
                 }
+                (compared.0, Some(prediction.total))
+            }
+            Err(Unpriceable(status, observation)) => {
+                let against = against_policy(table, attempt, charge, recorded.as_ref());
+                let observation = match against {
+                    Some(code) => Some((code, None)),
+                    None => observation,
+                };
+                let new = |(code, _): &Observation| observations.iter().all(|(c, _)| c != code);
+                let observation = observation.filter(new);
+                observations.extend(observation);
+                (status, None)
             }
         }
     };
@@ -181,62 +199,179 @@ pub(super) fn judge(
         (Some(predicted), Some(recorded)) => Some(recorded.amount.checked_sub(predicted)?),
         _ => None,
     };
+    let mut findings: Vec<Code> = fits.iter().flat_map(names).collect();
+    findings.extend(observations.iter().map(|(code, _)| *code));
     Ok(Judgement {
         judged: Judged {
             status,
             predicted,
             recorded,
             delta,
-            findings: observations.iter().map(|(code, _)| *code).collect(),
+            findings,
         },
         observations,
         served,
+        fits,
     })
+}
+
+/// What to call a wrong cost by what fits this attempt alone. Of one amount alone, any other is some
+/// percentage, and any rule makes nothing of a small one.
+fn names(fits: &Fits<'_>) -> Vec<Code> {
+    let all = fits.explanations.iter().map(|(e, _)| e);
+    for nothing in [Hypothesis::UnpricedZero, Hypothesis::AbortUnbilled] {
+        if all.clone().any(|e| *e == Explanation::one(nothing)) {
+            return vec![nothing.code()];
+        }
+    }
+    let certain = all.filter(|e| e.codes().all(|code| code != Code::MarkupUndeclared));
+    let mut all = certain.map(Explanation::codes);
+    let Some(first) = all.next() else {
+        return vec![Code::CostMismatch];
+    };
+    let codes: Vec<Code> = first.collect();
+    if all.all(|other| other.eq(codes.iter().copied())) {
+        codes
+    } else {
+        vec![Code::CostMismatch]
+    }
+}
+
+/// Why something is recorded for what should be free.
+enum Billed<'t> {
+    /// The kind of the attempt says it.
+    Because(Code),
+    /// It broke off: what it is billed for explains it.
+    For(Fits<'t>),
+}
+
+fn billed_for_nothing<'t>(
+    table: &'t PriceTable,
+    policy: Policy,
+    attempt: &Attempt<'_>,
+    billed: &Recorded,
+) -> Billed<'t> {
+    let record = attempt.record;
+    if is_free_hit(policy, record) {
+        return Billed::Because(Code::CacheHitBilled);
+    }
+    if failed(record.outcome) || !broke_off(record.outcome) {
+        return Billed::Because(Code::ErrorBilled);
+    }
+    let Ok((tariff, date)) = tariff_of(table, record, &record.requested_model) else {
+        return Billed::For(Fits::default());
+    };
+    let case = Case {
+        free: true,
+        ..case(table, attempt, tariff, date, record.final_usage())
+    };
+    Billed::For(explain(&case, billed))
+}
+
+/// Whether `record` is free because the gateway's own cache answered.
+pub(super) fn is_free_hit(policy: Policy, record: &Record) -> bool {
+    let said = record.gateway_cache.as_deref().and_then(cache_hit);
+    policy.cache_hit == OnCacheHit::Free && said == Some(true)
 }
 
 /// The status of an attempt without a prediction, and what there is to say about it.
 struct Unpriceable(Status, Option<Observation>);
 
-/// What `record` should have cost if `model` had served it.
-fn price(table: &PriceTable, record: &Record, model: &str) -> Result<Prediction, Unpriceable> {
-    let no_usage = || Unpriceable(Status::NoUsage, Some((Code::UsageMissing, None)));
-    let unpriced = |words| Unpriceable(Status::Unpriced, Some((Code::Unpriced, Some(words))));
-    let usage = &record.final_usage();
-    if usage.input.is_none() || usage.output.is_none() {
-        return Err(no_usage());
+/// What `attempt` should cost, and all that this is computed from.
+fn expected<'a, 't>(
+    table: &'t PriceTable,
+    policy: Policy,
+    attempt: &Attempt<'a>,
+    charge: Charge,
+) -> Result<(Case<'a, 't>, Prediction), Unpriceable> {
+    let record = attempt.record;
+    let reported = record.final_usage();
+    let is_known = reported.output.is_some();
+    // Without a model that has a price, that is what there is to say, whatever was used.
+    let (tariff, date) = match tariff_of(table, record, &record.requested_model) {
+        Ok(found) => found,
+        Err(_) if charge == Charge::AtUsage && (reported.input.is_none() || !is_known) => {
+            return Err(no_usage());
+        }
+        Err(why) => return Err(why),
+    };
+    let usage = match charge {
+        Charge::Whole => whole(attempt).or_else(|| is_known.then_some(reported)),
+        Charge::Delivered => delivered(attempt, &tariff).or_else(|| is_known.then_some(reported)),
+        Charge::AtUsage | Charge::Free => Some(reported),
+    };
+    let usage = usage.ok_or_else(no_usage)?;
+    let case = Case {
+        times: times(policy, attempt),
+        ..case(table, attempt, tariff, date, usage)
+    };
+    predict(&case.tariff, &usage, record.endpoint)
+        .map_err(|why| unpredictable(table, &case, &why))?;
+    match case.base() {
+        Some(prediction) => Ok((case, prediction)),
+        None => Err(beyond()),
     }
-    let Some(date) = sent_on(record) else {
-        return Err(unpriced("the day of sending is unknown".to_owned()));
-    };
-    let tier = record.served_tier.as_deref();
-    let tier = tier.or(record.requested_tier.as_deref());
-    let Some(tariff) = table.tariff(model, tier, date) else {
-        let words = if table.knows(model) {
-            format!("`{model}` has no price on {date} in {}", table.name())
-        } else {
-            let hint = table
-                .nearest(model)
-                .map_or(String::new(), |name| format!(" (did you mean `{name}`?)"));
-            format!("`{model}` has no price in {}{hint}", table.name())
-        };
-        return Err(unpriced(words));
-    };
-    let row = tariff.base();
-    predict(&tariff, usage, record.endpoint).map_err(|why| match why {
+}
+
+fn no_usage() -> Unpriceable {
+    Unpriceable(Status::NoUsage, Some((Code::UsageMissing, None)))
+}
+
+fn beyond() -> Unpriceable {
+    let words = "so many tokens cannot be priced".to_owned();
+    Unpriceable(
+        Status::NoUsage,
+        Some((Code::UsageInconsistent, Some(words))),
+    )
+}
+
+fn unpredictable(table: &PriceTable, case: &Case<'_, '_>, why: &Unpredictable) -> Unpriceable {
+    match why {
         Unpredictable::NoUsage => no_usage(),
         Unpredictable::Unpriced { .. } => {
-            unpriced(format!("{why} on line {} of {}", row.line, table.name()))
+            let line = case.tariff.base().line;
+            let words = format!("{why} on line {line} of {}", table.name());
+            Unpriceable(Status::Unpriced, Some((Code::Unpriced, Some(words))))
         }
         // `inconsistency` has said how.
         Unpredictable::UsageInconsistent { .. } => Unpriceable(Status::NoUsage, None),
-        Unpredictable::Overflow(_) => {
-            let words = "so many tokens cannot be priced".to_owned();
-            Unpriceable(
-                Status::NoUsage,
-                Some((Code::UsageInconsistent, Some(words))),
-            )
-        }
+        Unpredictable::Overflow(_) => beyond(),
+    }
+}
+
+/// The prices of `model` for `record`, and their day.
+fn tariff_of<'t>(
+    table: &'t PriceTable,
+    record: &Record,
+    model: &str,
+) -> Result<(Tariff<'t>, Date), Unpriceable> {
+    let unpriced = |words| Unpriceable(Status::Unpriced, Some((Code::Unpriced, Some(words))));
+    let Some(date) = sent_on(record) else {
+        return Err(unpriced("the day of sending is unknown".to_owned()));
+    };
+    let tier = tier_of(record);
+    let tariff = table.tariff(model, tier, date);
+    tariff.map(|tariff| (tariff, date)).ok_or_else(|| {
+        let name = table.name();
+        unpriced(match (table.knows(model), tier) {
+            (true, Some(tier)) if table.tariff(model, None, date).is_some() => {
+                format!("`{model}` has no price in the service tier `{tier}` on {date} in {name}")
+            }
+            (true, _) => format!("`{model}` has no price on {date} in {name}"),
+            (false, _) => {
+                let hint = table
+                    .nearest(model)
+                    .map_or(String::new(), |name| format!(" (did you mean `{name}`?)"));
+                format!("`{model}` has no price in {name}{hint}")
+            }
+        })
     })
+}
+
+/// The service tier whose prices hold: the one that answered.
+fn tier_of(record: &Record) -> Option<&str> {
+    let tier = record.served_tier.as_deref();
+    tier.or(record.requested_tier.as_deref())
 }
 
 /// Whether a look-up of the cost was made, and did not know it.
@@ -250,9 +385,152 @@ fn sent_on(record: &Record) -> Option<Date> {
     record.sent_utc.as_deref()?.get(..10)?.parse().ok()
 }
 
-fn compare(prediction: &Prediction, recorded: Option<&Recorded>) -> (Status, Option<Code>) {
+/// What the cost of `attempt` is computed from, where `usage` is to be paid for.
+fn case<'a, 't>(
+    table: &'t PriceTable,
+    attempt: &Attempt<'a>,
+    tariff: Tariff<'t>,
+    date: Date,
+    usage: Usage,
+) -> Case<'a, 't> {
+    let record = attempt.record;
+    let reports = Reports {
+        first: record.first_usage,
+        sum: record.summed_usage,
+    };
+    let asked = attempt.truth.map_or(0, <[Truth]>::len);
+    let asked = u64::try_from(asked).unwrap_or(u64::MAX);
+    let asked = asked.max(u64::from(record.attempt) + 1);
+    let abort = Abort {
+        whole: whole(attempt),
+        characters: record.counts.characters,
+    };
+    Case {
+        table,
+        tariff,
+        model: &record.requested_model,
+        tier: tier_of(record),
+        date,
+        endpoint: record.endpoint,
+        streaming: record.streaming,
+        served_model: record.served_model.as_deref(),
+        usage,
+        times: 1,
+        reports: (record.usage_reports > 1).then_some(reports),
+        retried: (asked > 1).then_some(asked),
+        abort: broke_off(record.outcome).then_some(abort),
+        free: false,
+    }
+}
+
+/// How often `attempt` is to be paid for: under a policy by which each attempt at the upstream is, as often
+/// as the journal has it. The harness's own earlier attempts share the nonce, and are attempts of their
+/// own.
+fn times(policy: Policy, attempt: &Attempt<'_>) -> u64 {
+    let own = usize::try_from(attempt.record.attempt).unwrap_or(usize::MAX);
+    match (policy.retry, attempt.truth) {
+        (OnRetry::Each, Some(entries)) if attempt.record.last => {
+            let asked = entries.len().saturating_sub(own).max(1);
+            u64::try_from(asked).unwrap_or(u64::MAX)
+        }
+        _ => 1,
+    }
+}
+
+/// The entry of the journal that the answer came from: the last one that was answered well.
+fn answered<'a>(attempt: &Attempt<'a>) -> Option<&'a Truth> {
+    let mut entries = attempt.truth?.iter().rev();
+    entries.find(|entry| entry.status < 300)
+}
+
+/// The usage of the whole answer, as the upstream's journal counts it, in the accounting of the endpoint.
+fn whole(attempt: &Attempt<'_>) -> Option<Usage> {
+    let truth = answered(attempt)?;
+    let usage = Usage {
+        input: truth.input,
+        cache_read: truth.cache_read,
+        cache_write: truth.cache_write,
+        cache_write_1h: truth.cache_write_1h,
+        output: truth.output,
+        reasoning: truth.reasoning,
+        ..Usage::default()
+    };
+    usage.output?;
+    usage.from_total_input(attempt.record.endpoint)
+}
+
+/// The usage that was delivered. The journal says it for an answer that was written to its end; of
+/// another it says what is to be paid, and the number of output tokens that cost this is the one.
+fn delivered(attempt: &Attempt<'_>, tariff: &Tariff<'_>) -> Option<Usage> {
+    let truth = answered(attempt)?;
+    let whole = whole(attempt)?;
+    if truth.completed && truth.fault.is_none() {
+        return Some(whole);
+    }
+    let charged: Money = truth.charged.as_deref()?.parse().ok()?;
+    let full = whole.output?;
+    let with = |output| Usage {
+        output: Some(output),
+        reasoning: None,
+        ..whole
+    };
+    let cost = |output| {
+        let priced = predict(tariff, &with(output), attempt.record.endpoint).ok()?;
+        Some(priced.total)
+    };
+    let (mut low, mut high) = (0, full);
+    while low < high {
+        let middle = u64::midpoint(low, high);
+        if cost(middle)? >= charged {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    // An upstream that charges for all of it says nothing of what was delivered.
+    (low < full && cost(low)? == charged).then(|| with(low))
+}
+
+/// What is recorded against the policy for an answer that broke off and of which nobody knows what it
+/// should cost.
+fn against_policy(
+    table: &PriceTable,
+    attempt: &Attempt<'_>,
+    charge: Charge,
+    recorded: Option<&Recorded>,
+) -> Option<Code> {
+    if !matches!(charge, Charge::Whole | Charge::Delivered) {
+        return None;
+    }
+    let recorded = recorded?;
+    if recorded.amount.is_zero() {
+        return Some(Code::AbortUnbilled);
+    }
+    let record = attempt.record;
+    let (tariff, _) = tariff_of(table, record, &record.requested_model).ok()?;
+    let full = predict(&tariff, &whole(attempt)?, record.endpoint).ok()?;
+    let is = |amount| same_but_for_noise(recorded.amount, amount);
+    let is_full = is(full.total) || full.rounded.is_some_and(is);
+    let was_cut = answered(attempt).is_some_and(|entry| !entry.completed);
+    (charge == Charge::Delivered && is_full && was_cut).then_some(Code::AbortFull)
+}
+
+fn compare(
+    prediction: &Prediction,
+    recorded: Option<&Recorded>,
+    attempt: &Attempt<'_>,
+) -> (Status, Option<Code>) {
     let Some(recorded) = recorded else {
-        return (Status::NotRecorded, Some(Code::CostNotRecorded));
+        // What a bill's checks say.
+        if attempt.lookups.iter().any(|lookup| lookup.digits.is_none()) {
+            return (Status::Pending, None);
+        }
+        let code = if attempt.record.streaming {
+            Code::StreamCostMissing
+        } else {
+            Code::CostNotRecorded
+        };
+        return (Status::NotRecorded, Some(code));
     };
     let amount = recorded.amount;
     if amount == prediction.total && !recorded.beyond_28_places {
@@ -265,56 +543,41 @@ fn compare(prediction: &Prediction, recorded: Option<&Recorded>) -> (Status, Opt
     {
         (Status::MatchedRounding, Some(Code::RoundingDeclared))
     } else {
-        (Status::Mismatched, Some(Code::CostMismatch))
+        (Status::Mismatched, None)
     }
 }
 
-/// The cost at the price of the model that served `record`, if it names one whose price differs.
-fn priced_as_served(table: &PriceTable, record: &Record, as_requested: Money) -> Option<Money> {
+/// The cost at the price of the model that served `attempt`, if it names one whose price differs.
+fn priced_as_served(
+    table: &PriceTable,
+    policy: Policy,
+    attempt: &Attempt<'_>,
+    charge: Charge,
+    as_requested: Money,
+) -> Option<Money> {
+    let record = attempt.record;
     let served = record.served_model.as_deref()?;
     if served == record.requested_model {
         return None;
     }
-    let cost = price(table, record, served).ok()?.total;
+    let (tariff, _) = tariff_of(table, record, served).ok()?;
+    let (case, _) = expected(table, policy, attempt, charge).ok()?;
+    let cost = Case { tariff, ..case }.base()?.total;
     (cost != as_requested).then_some(cost)
 }
 
-/// What in `usage` cannot be.
-fn inconsistency(usage: &Usage, endpoint: Endpoint) -> Option<String> {
-    let input = usage.input?;
-    if usage.uncached_input(endpoint).is_none() {
-        let cached = [usage.cache_read, usage.cache_write];
-        let cached = cached.into_iter().flatten().fold(0, u64::saturating_add);
-        return Some(format!("{cached} cached of {input} input tokens"));
-    }
-    let write = usage.cache_write.unwrap_or(0);
-    if let Some(hour) = usage.cache_write_1h.filter(|&hour| hour > write) {
-        return Some(format!(
-            "{hour} tokens written for an hour of {write} written"
-        ));
-    }
-    let rest = write - usage.cache_write_1h.unwrap_or(0);
-    if let Some(five) = usage.cache_write_5m.filter(|&five| five != rest) {
-        return Some(format!(
-            "{five} tokens written for five minutes of {rest} not written for an hour"
-        ));
-    }
-    let output = usage.output?;
-    if let Some(reasoning) = usage.reasoning.filter(|&reasoning| reasoning > output) {
-        return Some(format!("{reasoning} reasoning of {output} output tokens"));
-    }
-    match (endpoint, usage.total) {
-        (Endpoint::OpenAi, Some(total)) if input.checked_add(output) != Some(total) => Some(
-            format!("a total of {total} tokens for {input} in and {output} out"),
-        ),
-        _ => None,
-    }
+/// What is reported of an answer whose usage is lost.
+fn lost_words(usage: &Usage) -> String {
+    let count = |count: Option<u64>| count.map_or("no".to_owned(), |n| n.to_string());
+    let (input, output) = (count(usage.input), count(usage.output));
+    format!("{input} input and {output} output tokens")
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{money, record, usage};
     use super::*;
+    use crate::endpoint::Endpoint;
     use crate::record::Outcome;
 
     const TABLE: &str = "model,currency,per_tokens,input,output,round_scale,round_mode,round_stage\n\
@@ -336,7 +599,8 @@ mod tests {
 
     fn check(record: &Record, status: Status, delta: Option<&str>, codes: &[Code]) {
         let table = PriceTable::read("t.csv", TABLE).expect("valid");
-        let judged = reconcile(&table, Policy::default(), &Attempt::seen(record)).expect("small");
+        let judgement = judge(&table, Policy::default(), &Attempt::seen(record)).expect("small");
+        let judged = judgement.judged;
         assert_eq!(judged.status, status, "{record:?}");
         assert_eq!(judged.delta, delta.map(money), "{record:?}");
         assert_eq!(judged.findings, codes, "{record:?}");
@@ -373,19 +637,19 @@ mod tests {
                 attempt("0.0013"),
                 Status::Mismatched,
                 Some("0.00005"),
-                &[Code::CostMismatch],
+                &[Code::Rounding],
             ),
             (
                 attempt("0.0012"),
                 Status::Mismatched,
                 Some("-0.00005"),
-                &[Code::CostMismatch],
+                &[Code::Rounding],
             ),
             (
                 attempt("0"),
                 Status::Mismatched,
                 Some("-0.00125"),
-                &[Code::CostMismatch],
+                &[Code::UnpricedZero],
             ),
             (
                 attempt(""),
@@ -404,7 +668,7 @@ mod tests {
                 of("rounded", "0.0012"),
                 Status::Mismatched,
                 Some("-0.00005"),
-                &[Code::CostMismatch],
+                &[Code::Rounding],
             ),
             (
                 of("nobody", "0.1"),
@@ -569,7 +833,7 @@ mod tests {
             &served("dear", "0.0125"),
             Status::Mismatched,
             Some("0.01125"),
-            &[Code::CostMismatch, Code::ServedModelDiffers],
+            &[Code::ModelAlias, Code::ServedModelDiffers],
         );
     }
 
@@ -588,9 +852,248 @@ mod tests {
                 sent_utc: Some(sent.to_owned()),
                 ..attempt("")
             };
-            let judged =
-                reconcile(&table, Policy::default(), &Attempt::seen(&record)).expect("small");
-            assert_eq!(judged.predicted, predicted.map(money), "{sent}");
+            let judged = judge(&table, Policy::default(), &Attempt::seen(&record)).expect("small");
+            assert_eq!(judged.judged.predicted, predicted.map(money), "{sent}");
         }
+    }
+
+    use crate::billing::policy::{OnAbort, OnCacheHit};
+    use crate::truth::Truth;
+
+    /// 1,000 in and 500 out of `m`, of which the journal knows all and the answer nothing: it broke off
+    /// after 800 characters, at $0.00125 as a whole and `charged` as far as it was delivered.
+    fn broken(digits: &str, charged: &str) -> (Record, Truth) {
+        let mut record = Record {
+            outcome: Outcome::Cancelled,
+            last_usage: Usage::default(),
+            finish: None,
+            ..attempt(digits)
+        };
+        record.counts.characters = 800;
+        let truth = Truth {
+            status: 200,
+            input: Some(1_000),
+            output: Some(500),
+            charged: Some(charged.to_owned()),
+            ..Truth::default()
+        };
+        (record, truth)
+    }
+
+    #[test]
+    fn answers_that_broke_off_are_held_against_the_policy() {
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        // 300 tokens were delivered; 800 characters are 200 tokens to who takes four for one.
+        let (whole, delivered, estimated) = ("0.00125", "0.00095", "0.0008");
+        for (abort, digits, status, predicted, code) in [
+            (OnAbort::Full, whole, Status::Matched, Some(whole), None),
+            (
+                OnAbort::Full,
+                "0",
+                Status::Mismatched,
+                Some(whole),
+                Some(Code::AbortUnbilled),
+            ),
+            (
+                OnAbort::Full,
+                estimated,
+                Status::Mismatched,
+                Some(whole),
+                Some(Code::AbortEstimated),
+            ),
+            (
+                OnAbort::Delivered,
+                delivered,
+                Status::Matched,
+                Some(delivered),
+                None,
+            ),
+            (
+                OnAbort::Delivered,
+                "0",
+                Status::Mismatched,
+                Some(delivered),
+                Some(Code::AbortUnbilled),
+            ),
+            (
+                OnAbort::Delivered,
+                whole,
+                Status::Mismatched,
+                Some(delivered),
+                Some(Code::AbortFull),
+            ),
+            (
+                OnAbort::Delivered,
+                estimated,
+                Status::Mismatched,
+                Some(delivered),
+                Some(Code::AbortEstimated),
+            ),
+            (
+                OnAbort::Free,
+                "0",
+                Status::NoChargeExpected,
+                Some("0"),
+                None,
+            ),
+            (OnAbort::Free, "", Status::NoChargeExpected, Some("0"), None),
+            (
+                OnAbort::Free,
+                whole,
+                Status::Mismatched,
+                Some("0"),
+                Some(Code::AbortFull),
+            ),
+            (
+                OnAbort::Free,
+                estimated,
+                Status::Mismatched,
+                Some("0"),
+                Some(Code::AbortEstimated),
+            ),
+            (
+                OnAbort::Free,
+                "0.0123",
+                Status::Mismatched,
+                Some("0"),
+                Some(Code::CostMismatch),
+            ),
+            (
+                OnAbort::Reported,
+                whole,
+                Status::NoUsage,
+                None,
+                Some(Code::UsageMissing),
+            ),
+        ] {
+            let (record, truth) = broken(digits, delivered);
+            let policy = Policy {
+                abort,
+                ..Policy::default()
+            };
+            let attempt = Attempt {
+                truth: Some(std::slice::from_ref(&truth)),
+                ..Attempt::seen(&record)
+            };
+            let judged = judge(&table, policy, &attempt).expect("small").judged;
+            let found = (judged.status, judged.predicted, judged.findings);
+            let codes: Vec<Code> = code.into_iter().collect();
+            assert_eq!(
+                found,
+                (status, predicted.map(money), codes),
+                "{abort:?} {digits}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_journal_a_broken_answer_has_no_price_and_is_not_free() {
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        for abort in [OnAbort::Full, OnAbort::Delivered] {
+            let policy = Policy {
+                abort,
+                ..Policy::default()
+            };
+            for (digits, code) in [
+                ("0", Code::AbortUnbilled),
+                ("0.00125", Code::UsageMissing),
+                ("", Code::UsageMissing),
+            ] {
+                let (record, _) = broken(digits, "");
+                let judged = judge(&table, policy, &Attempt::seen(&record)).expect("small");
+                let judged = judged.judged;
+                assert_eq!((judged.status, judged.predicted), (Status::NoUsage, None));
+                assert_eq!(judged.findings, [code], "{abort:?} {digits}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_free_hit_that_is_billed_is_told_from_an_error() {
+        let hit = Record {
+            gateway_cache: Some("x-cache: HIT".to_owned()),
+            ..attempt("0.00125")
+        };
+        check(
+            &hit,
+            Status::Mismatched,
+            Some("0.00125"),
+            &[Code::CacheHitBilled],
+        );
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        let full = Policy {
+            cache_hit: OnCacheHit::Full,
+            ..Policy::default()
+        };
+        let judged = judge(&table, full, &Attempt::seen(&hit))
+            .expect("small")
+            .judged;
+        assert_eq!(
+            (judged.status, judged.findings),
+            (Status::Matched, Vec::new())
+        );
+    }
+
+    #[test]
+    fn each_attempt_at_the_upstream_is_paid_for_where_the_policy_says_so() {
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        let (_, truth) = broken("", "");
+        let entries = [truth.clone(), truth];
+        for (retry, digits, code) in [
+            (OnRetry::Free, "0.00125", None),
+            (OnRetry::Free, "0.0025", Some(Code::RetryDouble)),
+            (OnRetry::Each, "0.0025", None),
+        ] {
+            let policy = Policy {
+                retry,
+                ..Policy::default()
+            };
+            let record = attempt(digits);
+            let attempt = Attempt {
+                truth: Some(&entries),
+                ..Attempt::seen(&record)
+            };
+            let judged = judge(&table, policy, &attempt).expect("small").judged;
+            let codes: Vec<Code> = code.into_iter().collect();
+            assert_eq!(judged.findings, codes, "{retry:?} {digits}");
+        }
+    }
+
+    #[test]
+    fn usage_that_cannot_be_is_told_though_the_arithmetic_holds() {
+        let mut lost = Record {
+            last_usage: usage(0, 0),
+            ..attempt("0")
+        };
+        check(&lost, Status::Matched, Some("0"), &[]);
+        lost.counts.token_events = 3;
+        check(
+            &lost,
+            Status::Matched,
+            Some("0"),
+            &[Code::TranslationUsageLost],
+        );
+        let above = Record {
+            output_limit: Some(499),
+            ..attempt("0.00125")
+        };
+        check(
+            &above,
+            Status::Matched,
+            Some("0"),
+            &[Code::TokensImplausible],
+        );
+        let sent = |bytes| Record {
+            body_bytes: Some(bytes),
+            last_usage: usage(10_000, 500),
+            ..attempt("0.00575")
+        };
+        check(&sent(10_000), Status::Matched, Some("0"), &[]);
+        check(
+            &sent(100),
+            Status::Matched,
+            Some("0"),
+            &[Code::TokensImplausible],
+        );
     }
 }

@@ -33,8 +33,8 @@ pub(super) const COLUMNS: [&str; 24] = [
     "status",
 ];
 
-/// A row; what the upstream has nothing for is empty. The metadata name the request's nonce and trace id, if
-/// there is such a request.
+/// A row; what the upstream has nothing for is empty. The metadata name the request's nonce and trace id,
+/// if it has one.
 pub(super) fn record(row: &Row<'_>) -> [String; 24] {
     let entry = row.entry;
     // As Postgres writes a `timestamp(3)`, in UTC.
@@ -45,9 +45,10 @@ pub(super) fn record(row: &Row<'_>) -> [String; 24] {
         "failure"
     };
     let is_hit = entry.billing_faults.contains(&Class::CacheHitBilled);
-    let names = match row.is_orphan {
-        true => json!(null),
-        false => json!({"nonce": entry.nonce, "trace_id": entry.trace_id}),
+    let names = if row.is_orphan {
+        json!({})
+    } else {
+        json!({"nonce": entry.nonce, "trace_id": entry.trace_id})
     };
     let metadata = json!({
         "status": status,

@@ -189,7 +189,7 @@ struct Row<'a> {
     entry: &'a JournalEntry,
     /// The answer's id, as a client sees it.
     id: String,
-    /// Whether it is of no request: it has nothing by which one could be found.
+    /// Whether no request has it.
     is_orphan: bool,
     /// The amount's digits; empty for a model without rates.
     amount: &'a str,
