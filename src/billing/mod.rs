@@ -11,6 +11,8 @@
 //! clock. Reconciling shows *that* costs differ, grouped so that a cause can be seen; it does not
 //! name the cause.
 
+#![deny(clippy::float_arithmetic)]
+
 mod account;
 pub mod bill;
 pub mod budget;
