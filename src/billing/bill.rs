@@ -15,10 +15,10 @@ use super::account::Account;
 use super::finding::{Findings, Scope, Tally};
 use super::policy::Policy;
 use super::prices::PriceTable;
-use super::reconcile::{Judged, Judgement, judge};
+use super::reconcile::{Judged, Judgement, judge, rounding};
 use super::words::{Amounts, message};
 
-pub use super::account::{Coverage, EndpointBill, WORST_MAX, Worst};
+pub use super::account::{Coverage, EndpointBill, Group, Sums, SurfaceSum, WORST_MAX, Worst};
 
 /// What the gateway was paid, as far as is known, over every phase of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,9 +70,10 @@ impl<'t> Bill<'t> {
         }
 
         self.accounts.entry(record.endpoint).or_default().take(
-            record,
+            attempt,
             self.policy.charge(record),
             &judged,
+            rounding(self.table, record),
         )?;
         self.findings.saw(&Scope::of(record));
         let sums = Amounts::of(&judged, served);
@@ -105,7 +106,7 @@ impl<'t> Bill<'t> {
             message(self.table, code, scope, tally, of)
         };
         let findings = self.findings.at(endpoint, words);
-        Some(account.bill(self.table.currency(), findings))
+        Some(account.bill(endpoint, self.table.currency(), findings))
     }
 
     /// What was spent over all phases, warm-up and preflight included.

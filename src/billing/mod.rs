@@ -17,12 +17,14 @@ mod account;
 pub mod bill;
 pub mod budget;
 pub mod finding;
+pub mod load;
 pub mod policy;
 pub mod predict;
 pub mod prices;
 pub mod quote;
 pub mod reconcile;
 pub mod recorded;
+pub mod rounding;
 pub mod verify;
 mod words;
 

@@ -19,7 +19,7 @@ use super::Attempt;
 use super::finding::Code;
 use super::policy::{Charge, Policy};
 use super::predict::{Prediction, Unpredictable, predict};
-use super::prices::PriceTable;
+use super::prices::{PriceTable, Rounding, Stage};
 use super::recorded::{Recorded, evidence, same_but_for_noise};
 
 /// Where an attempt ends up; exactly one each.
@@ -230,6 +230,25 @@ fn price(table: &PriceTable, record: &Record, model: &str) -> Result<Prediction,
             )
         }
     })
+}
+
+/// The rounding that the price of `record` declares, and how many amounts of it are rounded. `None`
+/// without one, and where only the sum of a bill is rounded.
+pub(super) fn rounding(table: &PriceTable, record: &Record) -> Option<(Rounding, u64)> {
+    let tier = record.served_tier.as_deref();
+    let tier = tier.or(record.requested_tier.as_deref());
+    let tariff = table.tariff(&record.requested_model, tier, sent_on(record)?)?;
+    let rounding = tariff.rounding()?;
+    let amounts = match rounding.stage {
+        Stage::Request => 1,
+        Stage::Component => {
+            let cost = price(table, record, &record.requested_model).ok()?;
+            let rounded = cost.components.iter().filter(|part| !part.is_zero());
+            u64::try_from(rounded.count()).ok()?
+        }
+        Stage::Total => return None,
+    };
+    Some((rounding, amounts))
 }
 
 /// The UTC day on which `record` was sent.

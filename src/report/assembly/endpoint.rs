@@ -88,7 +88,7 @@ pub(super) fn endpoint_report(
             extra: against.map(|a| a.extra_calls),
             unknown_name: calls.unknown_name,
         },
-        cost: cost(currency, bill),
+        cost: cost(currency, bill, verification),
         truth,
     }
 }

@@ -316,6 +316,7 @@ impl<'a> Assembly<'a> {
             },
             validity: validity.into(),
             endpoints,
+            ledger: None,
             parity: None,
             verdict: judged.into(),
             series: self.series.points(),
