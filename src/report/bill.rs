@@ -1,7 +1,7 @@
 //! The bill in sentences: its headline, its findings, its worst requests, what rounding explains.
 
-use super::format::count;
-use super::{CostRounding, Explained, Report, Verified};
+use super::format::{amount, count};
+use super::{Cost, CostRounding, Explained, Report, Resolution, Verified};
 use crate::billing::finding::{Cause, Code, Finding};
 use crate::billing::load::SEVERAL;
 
@@ -138,6 +138,21 @@ pub(super) fn causes(finding: &Finding) -> Option<String> {
 /// Ids of the first few attempts of a finding.
 pub(super) fn examples(finding: &Finding) -> Option<String> {
     (!finding.examples.is_empty()).then(|| format!("e.g. {}", finding.examples.join(", ")))
+}
+
+/// What the recorded amounts are too coarse to show; `None` where a token shows.
+pub(super) fn resolution(cost: &Cost) -> Option<String> {
+    let tokens = |r: &&Resolution| r.input_tokens.max(r.output_tokens).filter(|n| *n > 1);
+    let coarsest = cost.resolution.iter().filter(|r| tokens(r).is_some());
+    let coarsest = coarsest.max_by_key(tokens)?;
+    let side = |n: Option<u64>, name: &str| n.map(|n| format!("{} {name}", count(n)));
+    let sides = [
+        side(coarsest.input_tokens, "in"),
+        side(coarsest.output_tokens, "out"),
+    ];
+    let sides: Vec<String> = sides.into_iter().flatten().collect();
+    let unit = amount(&coarsest.unit, &cost.currency);
+    Some(format!("{unit}: {} tokens", sides.join(" or ")))
 }
 
 /// Whether the declared rounding explains the difference, in a few words.

@@ -129,13 +129,20 @@ pub enum Explained {
     No,
 }
 
-/// How fine a model's recorded amounts are.
+/// How fine a model's recorded amounts are: what is less than a unit does not show.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Resolution {
     /// The model asked for.
     pub model: String,
     /// Decimal places of the finest amount that stands.
     pub places: u32,
+    /// One unit of the last of them.
+    pub unit: String,
+    /// Whole input tokens that cost no more than a unit, at the standard prices of the run's day;
+    /// `null` where they are free or have no price.
+    pub input_tokens: Option<u64>,
+    /// The same of output tokens.
+    pub output_tokens: Option<u64>,
 }
 
 /// Discrepancies by load.

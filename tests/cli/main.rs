@@ -10,6 +10,8 @@ mod disk;
 mod faults;
 // Signals and sudden death: what was measured until then is kept.
 mod interrupt;
+// Runs that are there for their bill.
+mod billing;
 // `[load]`: what is refused, and the shipped scenario of each kind.
 mod loads;
 // `quote`, `check` and `mock`.

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
+
 use crate::billing::bill::{EndpointBill, Group, Sums, Worst as BillWorst};
+use crate::billing::diagnose::resolution::resolution as resolve;
 use crate::billing::finding::Code;
 use crate::billing::load::Discrepancies;
+use crate::billing::prices::PriceTable;
 use crate::billing::rounding::{self, RoundingTotal};
 use crate::billing::verify::Verification;
 use crate::money::{Currency, Money};
@@ -13,12 +17,14 @@ use crate::report::{
     OffByLoad, Resolution, Verified, Worst,
 };
 
-/// `None`: nothing was measured there.
+/// Prices of a `day` say how many tokens a unit is. No bill: nothing was measured there.
 pub(super) fn cost(
-    currency: Currency,
+    prices: &PriceTable,
+    day: Option<Date>,
     bill: Option<&EndpointBill>,
     verification: Option<&Verification>,
 ) -> Cost {
+    let currency = prices.currency();
     let Some(bill) = bill else {
         return nothing(currency);
     };
@@ -45,7 +51,7 @@ pub(super) fn cost(
             })
             .collect(),
         rounding: bill.rounding.as_ref().map(rounding),
-        resolution: resolution(&bill.groups),
+        resolution: resolution(prices, day, &bill.groups),
         load: load(bill),
         findings: bill.findings.clone(),
         worst: bill.worst.iter().map(worst).collect(),
@@ -137,7 +143,7 @@ fn rounding(total: &RoundingTotal) -> CostRounding {
     }
 }
 
-fn resolution(groups: &[(Group, Sums)]) -> Vec<Resolution> {
+fn resolution(prices: &PriceTable, day: Option<Date>, groups: &[(Group, Sums)]) -> Vec<Resolution> {
     let mut finest: BTreeMap<&str, u32> = BTreeMap::new();
     for (group, sums) in groups {
         if let Some(places) = sums.places {
@@ -145,11 +151,18 @@ fn resolution(groups: &[(Group, Sums)]) -> Vec<Resolution> {
             *known = places.max(*known);
         }
     }
-    let of = |(model, places): (&str, u32)| Resolution {
-        model: model.to_owned(),
-        places,
+    let of = |(model, places): (&str, u32)| {
+        let tariff = prices.tariff(model, None, day?)?;
+        let fine = resolve(&tariff, places)?;
+        Some(Resolution {
+            model: model.to_owned(),
+            places,
+            unit: fine.unit.to_string(),
+            input_tokens: fine.input_tokens,
+            output_tokens: fine.output_tokens,
+        })
     };
-    finest.into_iter().map(of).collect()
+    finest.into_iter().filter_map(of).collect()
 }
 
 fn load(bill: &EndpointBill) -> Option<CostLoad> {

@@ -22,6 +22,7 @@ use crate::record::{CallRecord, Health, Outcome, Phase, Record, Second};
 use crate::time::{Offset, Window};
 use crate::truth::Truth;
 use crate::verdict::{self, End, Evidence};
+use cost::cost;
 use endpoint::{connects, endpoint_report, size_warnings};
 
 /// The facts do not add up.
@@ -268,6 +269,10 @@ impl<'a> Assembly<'a> {
         let mut warnings = manifest.warnings.clone();
         warnings.extend(validity.warnings.iter().cloned());
         warnings.extend(journal_warning(manifest.truth.as_deref(), self.answered));
+        let day = manifest
+            .started_at
+            .get(..10)
+            .and_then(|day| day.parse().ok());
         let endpoints: BTreeMap<Endpoint, EndpointReport> = self
             .summary
             .endpoints
@@ -277,8 +282,12 @@ impl<'a> Assembly<'a> {
                     summary,
                     manifest.planned.get(endpoint).copied(),
                     self.limits.is_some(),
-                    currency,
-                    bills.get(endpoint),
+                    cost(
+                        self.prices,
+                        day,
+                        bills.get(endpoint),
+                        verifications.get(endpoint),
+                    ),
                     verifications.get(endpoint),
                     self.against_truth.get(endpoint),
                 );

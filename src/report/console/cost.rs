@@ -36,6 +36,10 @@ pub(super) fn cost(out: &mut String, report: &Report, each: &Each<'_>, paint: Pa
     if rounding.iter().any(|text| text != NOTHING) {
         row(out, "declared rounding", &rounding);
     }
+    let coarse = each(&|e| bill::resolution(&e.cost).unwrap_or_else(|| NOTHING.to_owned()));
+    if coarse.iter().any(|text| text != NOTHING) {
+        row(out, "resolution", &coarse);
+    }
     let covered = |e: &EndpointReport| e.cost.coverage.map_or_else(|| NOTHING.to_owned(), percent);
     row(out, "coverage", &each(&covered));
     row(out, "statuses", &each(&statuses));
