@@ -51,15 +51,37 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
     if let Some(truths) = &truths {
         assembly.journal_has_texts(truths.has_texts());
     }
+    assembly.late_after(scenario.pricing.late_after);
+    let mut lookups = folder.lookups()?;
+    let summary = folder.ledger_summary()?;
+    let mut ledger = match &summary {
+        Some(summary) if summary.error.is_none() => folder.ledger()?,
+        _ => None,
+    };
+    if let Some(summary) = &summary {
+        assembly.ledger(summary);
+    }
     let mut failed = None;
     let torn = folder.each_request(|record| {
         let mine = match &mut truths {
-            Some(truths) if Assembly::wants_truth(&record) => truths.of(&record.trace_id)?,
+            Some(truths) if Assembly::wants_truth(&record) => {
+                truths.of(&record.trace_id, |_| true)?
+            }
             _ => &[],
         };
         let attempt = Attempt {
+            record: &record,
+            lookups: match &mut lookups {
+                Some(lookups) => lookups.of(&record.trace_id, |l| l.attempt == record.attempt)?,
+                None => &[],
+            },
+            ledger: match &mut ledger {
+                Some(rows) => {
+                    Some(rows.of(&record.trace_id, |row| row.attempt == Some(record.attempt))?)
+                }
+                None => None,
+            },
             truth: manifest.truth.is_some().then_some(mine),
-            ..Attempt::seen(&record)
         };
         if let Err(error) = assembly.add(&attempt) {
             failed.get_or_insert(error);
@@ -73,7 +95,8 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
     folder.each_gaps(|endpoint, gaps| assembly.add_gaps(endpoint, gaps))?;
     let torn_seconds = folder.each_second(|row| assembly.add_second(&row))?;
     let torn_health = folder.each_health(|row| assembly.add_health(&row))?;
-    if torn || torn_calls || torn_seconds || torn_health {
+    let torn_lookups = lookups.is_some_and(|lookups| lookups.is_torn());
+    if torn || torn_lookups || torn_calls || torn_seconds || torn_health {
         assembly.torn();
     }
     Ok(assembly.finish()?)

@@ -14,7 +14,7 @@ use super::load::{ByLoad, Load};
 use super::policy::Charge;
 use super::prices::Rounding;
 use super::reconcile::{Judged, Status};
-use super::recorded;
+use super::recorded::{self, LEDGER};
 use super::rounding::{Rounded, RoundingTotal};
 
 /// How many requests an endpoint's list of the worst holds.
@@ -22,9 +22,6 @@ pub const WORST_MAX: usize = 5;
 
 /// Decimal places of a bias in per cent.
 const BIAS_PLACES: u32 = 6;
-
-/// What a cost in a ledger counts as a surface of.
-pub const LEDGER: &str = "ledger";
 
 /// A share as the whole numbers that it is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -402,9 +399,8 @@ mod tests {
     use super::super::bill::Bill;
     use super::super::policy::Policy;
     use super::super::prices::PriceTable;
-    use super::super::testing::{money, record, usage};
+    use super::super::testing::{ledger_row, lookup, money, record, usage};
     use super::*;
-    use crate::late::{LedgerRow, Lookup};
 
     const TABLE: &str = "model,currency,per_tokens,input,output,round_scale,round_mode,round_stage\n\
                          m,USD,1000000,0.5,1.5,,,\n\
@@ -491,31 +487,8 @@ mod tests {
         let header = "header:x-litellm-response-cost";
         both.costs.push((header.to_owned(), "0.0013".to_owned()));
         let unreadable = attempt("m", false, BODY, "1-2");
-        let lookup = |digits: Option<&str>| Lookup {
-            trace_id: String::new(),
-            attempt: 0,
-            surface: "lookup:/x".to_owned(),
-            digits: digits.map(str::to_owned),
-            unknown_ns: None,
-            known_ns: None,
-            tries: 1,
-            error: None,
-        };
-        let row = |cost: &str| LedgerRow {
-            line: 2,
-            id: String::new(),
-            trace_id: None,
-            attempt: None,
-            joined_by: None,
-            endpoint: None,
-            model: None,
-            cost: Some(cost.to_owned()),
-            started_utc: None,
-            input: None,
-            output: None,
-        };
         let (known, pending) = ([lookup(Some("0"))], [lookup(None)]);
-        let rows = [row("0.1"), row("0.02"), row("?")];
+        let rows = [ledger_row("0.1"), ledger_row("0.02"), ledger_row("?")];
         let bill = bill(&[
             Attempt {
                 lookups: &known,
@@ -542,7 +515,7 @@ mod tests {
                 (BODY, 1, "0.00125".to_owned(), Some(5)),
                 (header, 1, "0.0013".to_owned(), Some(4)),
                 (LEDGER, 1, "0.12".to_owned(), Some(2)),
-                ("lookup:/x", 1, "0".to_owned(), None),
+                ("lookup:u#/c", 1, "0".to_owned(), None),
             ]
         );
     }

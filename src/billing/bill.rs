@@ -5,14 +5,17 @@
 //! not grow with the run.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::endpoint::Endpoint;
+use crate::late::Orphans;
 use crate::money::{Money, MoneyError};
 use crate::record::Phase;
 
 use super::Attempt;
 use super::account::Account;
 use super::finding::{Findings, Scope, Tally};
+use super::ledger::Checks;
 use super::policy::Policy;
 use super::prices::PriceTable;
 use super::reconcile::{Judged, Judgement, judge, rounding};
@@ -36,6 +39,7 @@ pub struct Bill<'t> {
     policy: Policy,
     accounts: BTreeMap<Endpoint, Account>,
     findings: Findings<Amounts>,
+    checks: Checks,
     spent: Spent,
 }
 
@@ -47,8 +51,21 @@ impl<'t> Bill<'t> {
             policy,
             accounts: BTreeMap::new(),
             findings: Findings::default(),
+            checks: Checks::default(),
             spent: Spent::default(),
         }
+    }
+
+    /// A cost that a look-up does not know so long after an attempt's end is late. It goes before the
+    /// attempts.
+    pub fn late_after(&mut self, late_after: Option<Duration>) {
+        self.checks.late_after(late_after);
+    }
+
+    /// Takes up rows of a ledger that join no attempt, at the endpoint that they name or may be of; `of`
+    /// is how many rows are in the run's scope.
+    pub fn orphans(&mut self, endpoint: Endpoint, orphans: &Orphans, of: u64) {
+        self.checks.orphans(endpoint, orphans, of);
     }
 
     /// Judges an attempt and takes it up. Attempts outside the measured phase count in what was spent
@@ -75,6 +92,8 @@ impl<'t> Bill<'t> {
             &judged,
             rounding(self.table, record),
         )?;
+        self.checks
+            .add(attempt, self.policy.charge(record), &judged)?;
         self.findings.saw(&Scope::of(record));
         let sums = Amounts::of(&judged, served);
         for (code, words) in observations {
@@ -94,6 +113,7 @@ impl<'t> Bill<'t> {
             self.accounts.entry(*endpoint).or_default().merge(theirs)?;
         }
         self.findings.merge(&other.findings)?;
+        self.checks.merge(&other.checks)?;
         self.spent.amount = self.spent.amount.checked_add(other.spent.amount)?;
         self.spent.unknown += other.spent.unknown;
         Ok(())
@@ -105,7 +125,8 @@ impl<'t> Bill<'t> {
         let words = |code, scope: &Scope, tally: &Tally<Amounts>, of| {
             message(self.table, code, scope, tally, of)
         };
-        let findings = self.findings.at(endpoint, words);
+        let mut findings = self.findings.at(endpoint, words);
+        findings.extend(self.checks.at(endpoint, self.table.currency()));
         Some(account.bill(endpoint, self.table.currency(), findings))
     }
 

@@ -396,7 +396,7 @@ impl Intervals {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{money, record, usage};
+    use super::super::testing::{ledger_row, money, record, usage};
     use super::*;
     use crate::record::Record;
     use crate::time::Offset;
@@ -533,19 +533,7 @@ mod tests {
 
     #[test]
     fn the_ledger_is_told_from_other_surfaces() {
-        let row = crate::late::LedgerRow {
-            line: 2,
-            id: "a".to_owned(),
-            trace_id: None,
-            attempt: None,
-            joined_by: None,
-            endpoint: None,
-            model: None,
-            cost: None,
-            started_utc: None,
-            input: None,
-            output: None,
-        };
+        let row = ledger_row("1");
         let (one, two) = ([row.clone()], [row.clone(), row]);
         let mut load = Load::default();
         for (n, in_flight, rows) in (0..200).flat_map(|n| {

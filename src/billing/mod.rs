@@ -18,6 +18,7 @@ pub mod bill;
 pub mod budget;
 pub mod diagnose;
 pub mod finding;
+pub mod ledger;
 pub mod load;
 pub mod policy;
 pub mod predict;

@@ -11,6 +11,7 @@
 use jiff::civil::Date;
 
 use crate::endpoint::Endpoint;
+use crate::late::Lookup;
 use crate::money::{Money, MoneyError};
 use crate::record::Record;
 use crate::usage::Usage;
@@ -115,7 +116,7 @@ pub(super) fn judge(
 ) -> Result<Judgement, MoneyError> {
     let record = attempt.record;
     let mut observations: Vec<Observation> = Vec::new();
-    let evidence = evidence(record);
+    let evidence = evidence(attempt);
     if let Some((surface, digits)) = evidence.unreadable {
         let words = format!("`{surface}` says `{digits}`");
         observations.push((Code::CostUnreadable, Some(words)));
@@ -149,7 +150,13 @@ pub(super) fn judge(
             }
             match price(table, record, &record.requested_model) {
                 Ok(prediction) => {
-                    let (status, observation) = compare(&prediction, recorded.as_ref());
+                    let (status, observation) = match compare(&prediction, recorded.as_ref()) {
+                        // What a bill's checks say.
+                        (Status::NotRecorded, _) if may_still_come(attempt) => {
+                            (Status::Pending, None)
+                        }
+                        compared => compared,
+                    };
                     observations.extend(observation.map(|code| (code, None)));
                     served = priced_as_served(table, record, prediction.total);
                     if served.is_some() {
@@ -249,6 +256,12 @@ pub(super) fn rounding(table: &PriceTable, record: &Record) -> Option<(Rounding,
         Stage::Total => return None,
     };
     Some((rounding, amounts))
+}
+
+/// Whether a look-up of the cost was made, and did not know it.
+fn may_still_come(attempt: &Attempt<'_>) -> bool {
+    let unknown = |lookup: &Lookup| lookup.digits.is_none() && lookup.tries > 0;
+    attempt.lookups.iter().any(unknown)
 }
 
 /// The UTC day on which `record` was sent.

@@ -1,7 +1,10 @@
 //! Which recorded cost stands for an attempt.
 //!
-//! In: the cost surfaces of a record, each a place and its digits. Out: the one amount that stands,
-//! what contradicts it, and what could not be read.
+//! In: an attempt: the cost surfaces of its record, each a place and its digits, its look-ups and its
+//! rows in a ledger. Out: the one amount that stands, what contradicts it, and what could not be read.
+//!
+//! What the answer says stands, else the look-up, else the ledger; all of them are held against each
+//! other.
 //!
 //! A whole body's cost is in the body or in a header, the body first. A stream's cost is in its
 //! events: a header left before the stream was priced (`LiteLLM` sends 0 there), so it is evidence
@@ -9,8 +12,13 @@
 //!
 //! Every amount is taken to be in the price table's currency; no surface says another.
 
+use crate::late::LedgerRow;
 use crate::money::Money;
-use crate::record::Record;
+
+use super::Attempt;
+
+/// The surface that a ledger is.
+pub const LEDGER: &str = "ledger";
 
 /// Off by less than this, two amounts are the same but for a float's noise: doubles carry 16
 /// digits, and a request costs less than a thousand.
@@ -46,15 +54,22 @@ pub fn same_but_for_noise(a: Money, b: Money) -> bool {
     a.checked_sub(b).is_ok_and(|d| d.abs() < FLOAT_NOISE_BELOW)
 }
 
-/// Reads the cost surfaces of `record`.
-pub fn evidence(record: &Record) -> Evidence {
+/// Reads what is said of the cost of `attempt`.
+pub fn evidence(attempt: &Attempt<'_>) -> Evidence {
+    let record = attempt.record;
     let mut unreadable = None;
+    let mut read = |surface: &str, digits: &str| {
+        let cost = read(surface, digits);
+        if cost.is_none() && unreadable.is_none() {
+            unreadable = Some((surface.to_owned(), digits.to_owned()));
+        }
+        cost
+    };
     let (mut inside, mut headers) = (Vec::new(), Vec::new());
     for (surface, digits) in &record.costs {
         match read(surface, digits) {
             Some(cost) if surface.starts_with("header:") => headers.push(cost),
             Some(cost) => inside.push(cost),
-            None if unreadable.is_none() => unreadable = Some((surface.clone(), digits.clone())),
             None => {}
         }
     }
@@ -69,16 +84,63 @@ pub fn evidence(record: &Record) -> Evidence {
     if is_stream {
         headers.retain(|h| inside.is_empty() && !h.amount.is_zero());
     }
-    let mut counted = inside.into_iter().chain(headers);
-    let stands = counted.next();
-    let disagrees = stands
-        .as_ref()
-        .and_then(|s| counted.find(|other| !same_but_for_noise(s.amount, other.amount)));
+    let mut looked_up = Vec::new();
+    for lookup in attempt.lookups {
+        if let Some(digits) = &lookup.digits {
+            looked_up.extend(read(&lookup.surface, digits));
+        }
+    }
+    let mut rows = Vec::new();
+    for row in attempt.ledger.unwrap_or_default() {
+        if let Some(digits) = &row.cost {
+            rows.extend(read(LEDGER, digits));
+        }
+    }
+    let billed = sum(&rows, attempt.ledger.unwrap_or_default());
+    let mut counted = inside.into_iter().chain(headers).chain(looked_up);
+    let Some(stands) = counted.next() else {
+        return Evidence {
+            stands: billed,
+            disagrees: None,
+            unreadable,
+        };
+    };
+    let differs = |other: &Recorded| !same_but_for_noise(stands.amount, other.amount);
+    let disagrees = counted
+        .find(differs)
+        .or_else(|| billed.filter(differs).filter(|_| rows.iter().all(differs)));
     Evidence {
-        stands,
+        stands: Some(stands),
         disagrees,
         unreadable,
     }
+}
+
+/// What the rows of one attempt bill together; `None` if any of their costs cannot be read, or there
+/// are none.
+fn sum(costs: &[Recorded], rows: &[LedgerRow]) -> Option<Recorded> {
+    if costs.len() < rows.iter().filter(|row| row.cost.is_some()).count() {
+        return None;
+    }
+    if let [one] = costs {
+        return Some(one.clone());
+    }
+    let mut amount = costs.first()?.amount;
+    for cost in &costs[1..] {
+        amount = amount.checked_add(cost.amount).ok()?;
+    }
+    let digits: Vec<&str> = costs.iter().map(|cost| cost.digits.as_str()).collect();
+    Some(Recorded {
+        amount,
+        surface: LEDGER.to_owned(),
+        digits: digits.join(" + "),
+        beyond_28_places: costs.iter().any(|cost| cost.beyond_28_places),
+    })
+}
+
+/// The amount that `digits` stand for; `None` if they are no amount.
+pub(super) fn amount_of(digits: &str) -> Option<Money> {
+    Some(Money::read(digits.trim_ascii()).ok()?.amount)
 }
 
 /// The amount that `digits` stand for on `surface`; `None` if they are no amount.
@@ -104,18 +166,19 @@ pub(super) fn read(surface: &str, digits: &str) -> Option<Recorded> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{money, record, usage};
+    use super::super::testing::{ledger_row, lookup, money, record, usage};
     use super::*;
+    use crate::record::Record;
 
     fn of(streaming: bool, costs: &[(&str, &str)]) -> Evidence {
         let costs = costs
             .iter()
             .map(|(surface, digits)| ((*surface).to_owned(), (*digits).to_owned()));
-        evidence(&Record {
+        evidence(&Attempt::seen(&Record {
             streaming,
             costs: costs.collect(),
             ..record("m", usage(1, 1))
-        })
+        }))
     }
 
     const BODY: &str = "body:/usage/cost";
@@ -175,6 +238,104 @@ mod tests {
             assert_eq!(amount(found.disagrees), disagrees.map(money), "{costs:?}");
             assert_eq!(found.unreadable, None, "{costs:?}");
         }
+    }
+
+    #[test]
+    fn every_place_is_held_against_the_others() {
+        // (the answer, look-ups, rows of the ledger, the cost that stands and where, what disagrees)
+        for (answer, lookups, ledger, stands, disagrees) in [
+            (
+                None,
+                &[Some("0.2")][..],
+                &[][..],
+                Some(("lookup:u#/c", "0.2")),
+                None,
+            ),
+            (
+                Some("0.1"),
+                &[Some("1e-1")],
+                &["0.10"],
+                Some((BODY, "0.1")),
+                None,
+            ),
+            (
+                Some("0.1"),
+                &[Some("0.2")],
+                &["0.1"],
+                Some((BODY, "0.1")),
+                Some("0.2"),
+            ),
+            (
+                Some("0.1"),
+                &[Some("0.1")],
+                &["0.3"],
+                Some((BODY, "0.1")),
+                Some("0.3"),
+            ),
+            (
+                None,
+                &[Some("0.2")],
+                &["0.3"],
+                Some(("lookup:u#/c", "0.2")),
+                Some("0.3"),
+            ),
+            (None, &[None], &["0.3"], Some((LEDGER, "0.3")), None),
+            (None, &[None], &[], None, None),
+            // Twice the same bills twice, and contradicts nobody.
+            (
+                None,
+                &[],
+                &["0.3", "0.3"],
+                Some((LEDGER, "0.3 + 0.3")),
+                None,
+            ),
+            (Some("0.3"), &[], &["0.3", "0.3"], Some((BODY, "0.3")), None),
+            (Some("0.3"), &[], &["0", "0.3"], Some((BODY, "0.3")), None),
+            (Some("0.3"), &[], &["0.1", "0.2"], Some((BODY, "0.3")), None),
+            (
+                Some("0.3"),
+                &[],
+                &["0.2", "0.2"],
+                Some((BODY, "0.3")),
+                Some("0.4"),
+            ),
+            // No cost is none.
+            (Some("0.3"), &[], &[""], Some((BODY, "0.3")), None),
+            (None, &[], &[""], None, None),
+        ] {
+            let costs = answer.map(|digits| (BODY.to_owned(), digits.to_owned()));
+            let record = Record {
+                streaming: false,
+                costs: costs.into_iter().collect(),
+                ..record("m", usage(1, 1))
+            };
+            let lookups: Vec<_> = lookups.iter().map(|digits| lookup(*digits)).collect();
+            let rows: Vec<_> = ledger.iter().map(|cost| ledger_row(cost)).collect();
+            let found = evidence(&Attempt {
+                lookups: &lookups,
+                ledger: Some(&rows),
+                ..Attempt::seen(&record)
+            });
+            let case = format!("{answer:?} {lookups:?} {ledger:?}");
+            let place = found.stands.map(|r| (r.surface, r.digits));
+            let expected = stands.map(|(s, d): (&str, &str)| (s.to_owned(), d.to_owned()));
+            assert_eq!(place, expected, "{case}");
+            let other = found.disagrees.map(|r| r.amount);
+            assert_eq!(other, disagrees.map(money), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_whose_cost_cannot_be_read_says_so() {
+        let rows = [ledger_row("0.1"), ledger_row("free")];
+        let record = record("m", usage(1, 1));
+        let found = evidence(&Attempt {
+            ledger: Some(&rows),
+            ..Attempt::seen(&record)
+        });
+        assert_eq!(found.stands, None);
+        let expected = (LEDGER.to_owned(), "free".to_owned());
+        assert_eq!(found.unreadable, Some(expected));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::money::{Currency, Money, MoneyError};
 use crate::record::{Outcome, Phase, Record};
 use crate::truth::Truth;
 
+use super::Attempt;
 use super::finding::{Code, Finding, Findings, Scope, Sums, Tally};
 use super::recorded::{evidence, same_but_for_noise};
 
@@ -125,7 +126,8 @@ impl Verifier {
             }
         }
         let true_cost = truth.cost.as_deref().and_then(|c| Money::read(c).ok());
-        if let (Some(recorded), Some(true_cost)) = (evidence(record).stands, true_cost)
+        if let (Some(recorded), Some(true_cost)) =
+            (evidence(&Attempt::seen(record)).stands, true_cost)
             && !same_but_for_noise(recorded.amount, true_cost.amount)
         {
             (sums.recorded, sums.true_cost) = (recorded.amount, true_cost.amount);

@@ -11,14 +11,16 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::billing::budget::Budget;
+use crate::billing::ledger::{Columns, Format};
 use crate::billing::quote::quote;
 use crate::clock::Start;
 use crate::preview::{Preview, Terms};
 use crate::report::console;
 use crate::review;
 use crate::run::live;
-use crate::scenario;
-use crate::store::{self, Inputs, RunFolder, StoreError};
+use crate::scenario::{self, Scenario};
+use crate::store::{self, Inputs, LedgerFile, RunFolder, StoreError};
+use crate::suggest;
 
 pub use exit::Exit;
 use watch::Watch;
@@ -35,6 +37,8 @@ Examples:
       Say what a scenario would do, and everything that is wrong with it; sends nothing.
   weighbridge report reports/2026-08-01T101500Z-ci --prices new-prices.csv
       Price an old run again.
+  weighbridge report reports/2026-08-01T101500Z-ci --ledger spend-logs.csv
+      Hold the gateway's own ledger against it.
   weighbridge quote magistral-small-latest --input 1000 --output 500
       What a request costs.
 
@@ -161,9 +165,55 @@ struct ReportArgs {
     /// Price it by this table instead of the run's own: a CSV file or `builtin:keeprouter`
     #[arg(long, value_name = "TABLE")]
     prices: Option<String>,
+    /// Join this ledger (CSV, a row a request) with the run first, and keep what that comes to in
+    /// the folder
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Its format: `auto`, `litellm`, `openrouter` or `csv`
+    #[arg(long, value_name = "FORMAT", requires = "ledger", value_parser = ledger_format)]
+    ledger_format: Option<Format>,
+    /// Which of its columns hold what, as in `id=request,cost=amount,started=time`; `id` may be
+    /// repeated. Default: the scenario's
+    #[arg(long, value_name = "COLUMNS", requires = "ledger", value_parser = ledger_columns)]
+    ledger_columns: Option<Columns>,
     /// Print report.json instead of the console form
     #[arg(long)]
     json: bool,
+}
+
+fn ledger_format(name: &str) -> Result<Format, String> {
+    let names = || Format::ALL.map(Format::name);
+    Format::from_name(name).ok_or_else(|| {
+        let hint = suggest::clause(name, names());
+        format!("unknown format{hint}; known are {}", names().join(", "))
+    })
+}
+
+fn ledger_columns(text: &str) -> Result<Columns, String> {
+    let mut columns = Columns::default();
+    for pair in text.split(',') {
+        let (what, name) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("`{pair}` has no `=`; write `id=request,cost=amount`"))?;
+        let name = name.trim().to_owned();
+        match what.trim() {
+            "id" => columns.id.push(name),
+            "cost" => columns.cost = name,
+            "model" => columns.model = Some(name),
+            "started" => columns.started = Some(name),
+            "input" => columns.input = Some(name),
+            "output" => columns.output = Some(name),
+            other => {
+                return Err(format!(
+                    "unknown `{other}`; known are id, cost, model, started, input and output"
+                ));
+            }
+        }
+    }
+    if columns.id.is_empty() || columns.cost.is_empty() {
+        return Err("needs `id=...` and `cost=...`".to_owned());
+    }
+    Ok(columns)
 }
 
 #[derive(Debug, Args)]
@@ -284,6 +334,9 @@ fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
     let folder = RunFolder::open(&args.folder)?;
     let prices = args.prices.as_deref().map(store::read_prices).transpose()?;
     let own = prices.is_none();
+    if let Some(ledger) = &args.ledger {
+        join_ledger(&folder, ledger, args)?;
+    }
     let report = review::review(&folder, prices)?;
     // The folder's report is at the folder's prices; another table's is only shown.
     if own && let Err(error) = review::write(&folder, &report) {
@@ -297,6 +350,35 @@ fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
         console(&report, wants_color())
     })?;
     Ok(report.verdict.status.into())
+}
+
+/// Joins a ledger that came after the run.
+fn join_ledger(folder: &RunFolder, path: &Path, args: &ReportArgs) -> anyhow::Result<()> {
+    let manifest = folder.manifest()?;
+    let (origin, text) = folder.scenario()?;
+    let pricing = Scenario::parse(&origin, &text, &[])?.pricing;
+    let (format, columns) = match (args.ledger_format, &args.ledger_columns) {
+        (Some(Format::Csv) | None, None) => {
+            let own = pricing.ledger.as_ref();
+            let format = args.ledger_format.or(own.map(|ledger| ledger.format));
+            (format, own.and_then(|ledger| ledger.columns.as_ref()))
+        }
+        (format, columns) => (format, columns.as_ref()),
+    };
+    let format = format.unwrap_or_default();
+    let name = path.display().to_string();
+    format
+        .check(columns)
+        .map_err(|error| anyhow::anyhow!("--ledger-columns {error}"))?;
+    let (index, scope) = store::index_of(folder, &manifest, pricing.policy)?;
+    let file = LedgerFile {
+        path,
+        name: &name,
+        format,
+        columns,
+    };
+    store::join_ledger(folder, &index, scope, file)?;
+    Ok(())
 }
 
 fn quote_command(args: &QuoteArgs) -> anyhow::Result<Exit> {

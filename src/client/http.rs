@@ -153,6 +153,44 @@ impl HttpTransport {
     }
 }
 
+/// An answer to a question that is asked after the load.
+pub struct Told {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: HttpBody,
+}
+
+impl HttpTransport {
+    /// A GET of `url`. Where it is of the target's own origin, it is made with the headers of every
+    /// request, and with the credential of the endpoint at `path`, or of any: they are nobody else's.
+    pub async fn ask(&self, url: &str, path: Option<&str>) -> Result<Told, Failure> {
+        let unsound = |error: &dyn std::fmt::Display| Failure {
+            outcome: Outcome::ConnectFailed,
+            message: format!("no URL that can be asked: {error}"),
+        };
+        let url = Url::parse(url).map_err(|error| unsound(&error))?;
+        let own = self.urls.values().any(|own| own.origin() == url.origin());
+        let mut request = reqwest::Request::new(Method::GET, url);
+        if own {
+            request.headers_mut().extend(self.headers.clone());
+            let credential = match path {
+                Some(path) => self.credentials.get(path),
+                None => self.credentials.values().next(),
+            };
+            if let Some((name, value)) = credential {
+                request.headers_mut().insert(name.clone(), value.clone());
+            }
+        }
+        let sent = self.client.execute(request).await;
+        let response = sent.map_err(|error| failure(&error))?;
+        Ok(Told {
+            status: response.status().as_u16(),
+            body: HttpBody(response.into()),
+        })
+    }
+}
+
 type Connecting<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// Counts and times connects.

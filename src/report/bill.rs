@@ -1,7 +1,7 @@
 //! The bill in sentences: its headline, its findings, its worst requests, what rounding explains.
 
 use super::format::{amount, count};
-use super::{Cost, CostRounding, Explained, Report, Resolution, Verified};
+use super::{Cost, CostRounding, Explained, Ledger, Report, Resolution, Verified};
 use crate::billing::finding::{Cause, Code, Finding};
 use crate::billing::load::SEVERAL;
 
@@ -138,6 +138,18 @@ pub(super) fn causes(finding: &Finding) -> Option<String> {
 /// Ids of the first few attempts of a finding.
 pub(super) fn examples(finding: &Finding) -> Option<String> {
     (!finding.examples.is_empty()).then(|| format!("e.g. {}", finding.examples.join(", ")))
+}
+
+/// What became of the rows of a ledger.
+pub(super) fn ledger(ledger: &Ledger) -> String {
+    format!(
+        "ledger {}: {} rows joined, {} of no attempt, {} double, {} out of scope",
+        ledger.source,
+        count(ledger.joined),
+        count(ledger.ledger_only),
+        count(ledger.duplicate),
+        count(ledger.out_of_scope)
+    )
 }
 
 /// What the recorded amounts are too coarse to show; `None` where a token shows.

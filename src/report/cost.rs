@@ -212,8 +212,10 @@ pub struct Worst {
 }
 
 /// The rows of a gateway's ledger, each counted once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
+    /// A path or a URL.
+    pub source: String,
     /// Of an attempt of the run.
     pub joined: u64,
     /// Of the time and the models of the run, and of no attempt.

@@ -195,6 +195,9 @@ fn throughput_and_cost(out: &mut String, report: &Report) {
 }
 
 fn bill_tables(out: &mut String, report: &Report) {
+    if let Some(ledger) = &report.ledger {
+        put(out, &format!("\n{}.", escape(&bill::ledger(ledger))));
+    }
     for Table {
         title,
         heads,

@@ -50,7 +50,7 @@ pub struct Report {
     pub validity: Validity,
     /// What was measured, per endpoint.
     pub endpoints: BTreeMap<Endpoint, EndpointReport>,
-    /// The rows of the gateway's ledger; `null` without one.
+    /// The rows of the gateway's ledger; `null` without one, or if it could not be read.
     pub ledger: Option<Ledger>,
     /// The endpoints held against each other; `null`: this version does not compare them.
     pub parity: Option<serde_json::Value>,

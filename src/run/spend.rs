@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::billing::Attempt;
 use crate::billing::budget::{Budget, Exhausted, Reservation};
 use crate::billing::policy::{Charge, Policy};
 use crate::billing::predict::{predict, worst_case};
@@ -121,7 +122,7 @@ impl Spend {
 
 /// The most that any surface of the attempt says that it cost.
 fn largest_recorded(record: &Record) -> Option<Money> {
-    let evidence = evidence(record);
+    let evidence = evidence(&Attempt::seen(record));
     let recorded = [evidence.stands, evidence.disagrees];
     recorded
         .into_iter()

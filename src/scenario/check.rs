@@ -7,14 +7,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::file::{self, Endpoints, File, Offline, WeightedModel};
 use super::source::{Problem, ScenarioError, Source};
-use super::{Pricing, Retries, Scenario, Target, Timeouts, Truth, Workload};
+use super::{Ledger, LedgerSource, Pricing, Retries, Scenario, Target, Timeouts, Truth, Workload};
 use crate::endpoint::Endpoint;
 use crate::metrics::{Limits, Metric};
 use crate::money::{Currency, Money};
 use crate::prompt::ToolChoice;
 use crate::protocol;
 use crate::suggest;
-use crate::surface::Surface;
+use crate::surface::{self, LookupUrl, Surface};
 use crate::verdict::Gate;
 use crate::workload;
 
@@ -546,20 +546,24 @@ impl Check<'_> {
     }
 
     fn pricing(&mut self, pricing: &file::Pricing) -> Option<Pricing> {
-        let surfaces = match &pricing.recorded {
-            None => Surface::defaults(),
-            Some(list) => {
-                let mut surfaces = Vec::new();
-                for (n, text) in list.iter().enumerate() {
-                    match text.parse::<Surface>() {
-                        Ok(surface) => surfaces.push(surface),
-                        Err(error) => {
-                            self.say(&format!("pricing.recorded[{n}]"), error.to_string());
-                        }
-                    }
-                }
-                surfaces
-            }
+        let (surfaces, lookups) = self.surfaces(pricing.recorded.as_deref());
+        let lookup_timeout =
+            self.positive_duration("pricing.lookup_timeout", &pricing.lookup_timeout);
+        let late_after = match &pricing.late_after {
+            Some(text) => Some(self.positive_duration("pricing.late_after", text)?),
+            None => None,
+        };
+        if late_after.is_some() && lookups.is_empty() {
+            self.say("pricing.late_after", "needs a `lookup:` in `pricing.recorded`: nothing else tells when a cost becomes known");
+        } else if late_after > lookup_timeout {
+            self.say(
+                "pricing.late_after",
+                "is beyond `pricing.lookup_timeout`, so nothing would ever be late",
+            );
+        }
+        let ledger = match &pricing.ledger {
+            Some(ledger) => Some(self.ledger(ledger)?),
+            None => None,
         };
         let budget = match &pricing.budget {
             None => None,
@@ -583,7 +587,63 @@ impl Check<'_> {
             table: pricing.table.clone(),
             policy: pricing.policy,
             surfaces: surfaces.into(),
+            lookups,
+            lookup_timeout: lookup_timeout?,
+            late_after,
+            ledger,
             budget,
+        })
+    }
+
+    /// Where costs are recorded in answers, and where they are asked for.
+    fn surfaces(&mut self, recorded: Option<&[String]>) -> (Vec<Surface>, Vec<LookupUrl>) {
+        let Some(list) = recorded else {
+            return (Surface::defaults(), Vec::new());
+        };
+        let (mut surfaces, mut lookups) = (Vec::new(), Vec::new());
+        for (n, text) in list.iter().enumerate() {
+            let read = if text == "default" {
+                surfaces.extend(Surface::defaults());
+                Ok(())
+            } else if text.starts_with(surface::LOOKUP) {
+                text.parse().map(|lookup| lookups.push(lookup))
+            } else {
+                text.parse().map(|surface| surfaces.push(surface))
+            };
+            if let Err(error) = read {
+                self.say(&format!("pricing.recorded[{n}]"), error.to_string());
+            }
+        }
+        (surfaces, lookups)
+    }
+
+    fn ledger(&mut self, ledger: &file::Ledger) -> Option<Ledger> {
+        let source = &ledger.source;
+        let is_url = ["{base_url}/", "http://", "https://"]
+            .iter()
+            .any(|begin| source.starts_with(begin));
+        if source.is_empty() {
+            self.say("pricing.ledger.source", "must name a CSV file or a URL");
+        }
+        if is_url && source.contains('@') {
+            self.say(
+                "pricing.ledger.source",
+                "holds a user name or password, which must not stand in a file",
+            );
+        }
+        if let Err(error) = ledger.format.check(ledger.columns.as_ref()) {
+            self.say("pricing.ledger.columns", error.to_string());
+        }
+        let wait = self.duration("pricing.ledger.wait", &ledger.wait)?;
+        Some(Ledger {
+            source: if is_url {
+                LedgerSource::Url(source.clone())
+            } else {
+                LedgerSource::File(source.clone())
+            },
+            format: ledger.format,
+            columns: ledger.columns.clone(),
+            wait,
         })
     }
 

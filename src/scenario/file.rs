@@ -10,6 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::billing::ledger::{Columns, Format};
 use crate::billing::policy::Policy;
 use crate::prompt::CacheTtl;
 use crate::workload::{Cache, Size};
@@ -477,9 +478,19 @@ pub struct Pricing {
     /// Price table: a CSV file relative to the scenario file, or `builtin:keeprouter`.
     pub table: String,
     /// Where the gateway records the cost: `header:NAME`, `body:/json/pointer`,
-    /// `stream:/json/pointer`; default: the places of the known gateways.
+    /// `stream:/json/pointer`, or `default` for the places of the known gateways, which are tried
+    /// without this list; and `lookup:URL#/json/pointer`, asked after the load, with `{base_url}`,
+    /// `{response_id}`, `{request_id}`, `{call_id}` and `{trace_id}` in the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Vec<String>>,
+    /// How long after an attempt's end a look-up may not know its cost yet.
+    pub lookup_timeout: String,
+    /// A cost that a look-up does not know so long after an attempt's end is late, as in `10s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_after: Option<String>,
+    /// What the gateway exports of its bills, a row a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Ledger>,
     /// What the price list says that is not about tokens.
     #[serde(skip_serializing_if = "is_default")]
     pub policy: Policy,
@@ -493,10 +504,34 @@ impl Default for Pricing {
         Self {
             table: "builtin:keeprouter".to_owned(),
             recorded: None,
+            lookup_timeout: "60s".to_owned(),
+            late_after: None,
+            ledger: None,
             policy: Policy::default(),
             budget: None,
         }
     }
+}
+
+/// A gateway's ledger: CSV, a row a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// A file relative to the scenario file, or a URL, which may begin with `{base_url}`.
+    pub source: String,
+    /// `auto` knows LiteLLM's and OpenRouter's columns.
+    #[serde(default)]
+    pub format: Format,
+    /// Which columns of a `csv` hold what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
+    /// How long after the load a URL is read again until every complete answer has its row.
+    #[serde(default = "ledger_wait")]
+    pub wait: String,
+}
+
+fn ledger_wait() -> String {
+    "30s".to_owned()
 }
 
 #[expect(

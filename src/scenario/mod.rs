@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
+use crate::billing::ledger::{Columns, Format};
 use crate::billing::policy::Policy;
 use crate::endpoint::Endpoint;
 use crate::metrics::Limits;
 use crate::money::{Currency, Money};
 use crate::protocol;
 use crate::schedule;
-use crate::surface::Surface;
+use crate::surface::{LookupUrl, Surface};
 use crate::verdict::Gate;
 use crate::workload;
 
@@ -213,10 +214,40 @@ pub struct Pricing {
     pub table: String,
     /// Where the cost is recorded.
     pub surfaces: Arc<[Surface]>,
+    /// Where the cost is asked for after the load.
+    pub lookups: Vec<LookupUrl>,
+    /// How long after an attempt's end a look-up may not know its cost yet.
+    pub lookup_timeout: Duration,
+    /// A cost that a look-up does not know so long after an attempt's end is late.
+    pub late_after: Option<Duration>,
+    /// The gateway's ledger.
+    pub ledger: Option<Ledger>,
     /// What is charged beside what tokens cost.
     pub policy: Policy,
     /// The most that a command may spend.
     pub budget: Option<(Money, Currency)>,
+}
+
+/// A gateway's ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// Where it is.
+    pub source: LedgerSource,
+    /// Its format.
+    pub format: Format,
+    /// Which columns of a CSV hold what.
+    pub columns: Option<Columns>,
+    /// How long after the load a URL is read again until every complete answer has its row.
+    pub wait: Duration,
+}
+
+/// Where a ledger is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerSource {
+    /// Asked for over HTTP after the run; may begin with `{base_url}`.
+    Url(String),
+    /// A CSV file, as written.
+    File(String),
 }
 
 impl Scenario {

@@ -217,7 +217,14 @@ fn place(origin: &str, line: Option<usize>) -> String {
 /// An override as it was written, without the value where that may be a key in the wrong place:
 /// errors end up in logs.
 fn set(key: &str, value: &str) -> String {
-    let delicate = ["target.api_key_env", "target.base_url", "target.truth"].contains(&key)
+    let delicate = [
+        "target.api_key_env",
+        "target.base_url",
+        "target.truth",
+        "pricing.recorded",
+        "pricing.ledger.source",
+    ]
+    .contains(&key)
         || key.starts_with("target.headers.");
     let value = if delicate { "..." } else { value };
     format!("--set {key}={value}")

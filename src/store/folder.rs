@@ -14,13 +14,16 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use super::StoreError;
 use super::inputs::Inputs;
 use super::journal::Nonces;
+use super::keyed::{Keyed, KeyedRows, KeyedWriter};
+use super::ledger::{Download, LookupWriter};
 use super::rows::Row;
-use super::truths::{TruthWriter, Truths};
 use super::writer::{FactWriter, Paths};
 use crate::endpoint::Endpoint;
+use crate::late::{LedgerRow, LedgerSummary, Lookup};
 use crate::manifest::Manifest;
 use crate::record::{CallRecord, FACTS_SCHEMAS_READ, Health, Record, Second};
-use crate::scenario::Truth;
+use crate::scenario::{self, LedgerSource};
+use crate::truth::Truth;
 
 /// Bytes of a file of rows that are read at once.
 const READ_SIZE: usize = 64 * 1024;
@@ -39,6 +42,9 @@ const HEALTH: &str = "health.csv";
 const GAPS: &str = "gaps.hlog";
 const TRACE: &str = "trace.csv";
 const TRUTH: &str = "truth.csv";
+const LOOKUPS: &str = "lookups.csv";
+const LEDGER: &str = "ledger.csv";
+const LEDGER_SUMMARY: &str = "ledger.json";
 
 /// A run folder.
 #[derive(Clone, Debug)]
@@ -116,11 +122,19 @@ impl RunFolder {
             file.target.ca_file = Some(AUTHORITIES.to_owned());
             self.write(AUTHORITIES, bytes)?;
         }
-        if let Some(Truth::File(name)) = &inputs.scenario.target.truth {
+        if let Some(scenario::Truth::File(name)) = &inputs.scenario.target.truth {
             // The journal stays where it is; from here it is found by its whole path.
             let path = inputs.folder.join(name);
             let path = std::path::absolute(&path).unwrap_or(path);
             file.target.truth = Some(path.display().to_string());
+        }
+        if let (Some(ledger), Some(LedgerSource::File(name))) = (
+            &mut file.pricing.ledger,
+            inputs.scenario.pricing.ledger.as_ref().map(|l| &l.source),
+        ) {
+            let path = inputs.folder.join(name);
+            let path = std::path::absolute(&path).unwrap_or(path);
+            ledger.source = path.display().to_string();
         }
         let text = file.to_toml();
         self.write(SCENARIO, text.as_bytes())?;
@@ -147,8 +161,43 @@ impl RunFolder {
     }
 
     /// Begins the truth of the upstream.
-    pub fn start_truth(&self) -> Result<TruthWriter, StoreError> {
-        TruthWriter::create(self.file(TRUTH), self.draft(TRUTH))
+    pub fn start_truth(&self) -> Result<KeyedWriter<Truth>, StoreError> {
+        KeyedWriter::create(self.file(TRUTH), self.draft(TRUTH))
+    }
+
+    /// Begins what look-ups come to.
+    pub fn start_lookups(&self) -> Result<LookupWriter, StoreError> {
+        LookupWriter::create(self.file(LOOKUPS))
+    }
+
+    /// Begins the rows of a ledger. Those of an earlier one stay until these are whole.
+    pub fn start_ledger(&self) -> Result<KeyedWriter<LedgerRow>, StoreError> {
+        KeyedWriter::create(self.file(LEDGER), self.draft(LEDGER))
+    }
+
+    /// Begins a ledger that is read from elsewhere.
+    pub fn start_download(&self) -> Result<Download, StoreError> {
+        Download::create(self.file(".ledger.download.draft"))
+    }
+
+    /// Writes `ledger.json`, after the rows.
+    pub fn write_ledger_summary(&self, summary: &LedgerSummary) -> Result<(), StoreError> {
+        let mut text = serde_json::to_string_pretty(summary).expect("a summary is plain JSON");
+        text.push('\n');
+        self.write(LEDGER_SUMMARY, text.as_bytes())
+    }
+
+    /// `ledger.json`, if there is one.
+    pub fn ledger_summary(&self) -> Result<Option<LedgerSummary>, StoreError> {
+        let path = self.file(LEDGER_SUMMARY);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs::read(&path).map_err(|error| StoreError::read(&path, &error))?;
+        let summary = serde_json::from_slice(&text);
+        summary
+            .map(Some)
+            .map_err(|error| StoreError::Read(path, error.to_string()))
     }
 
     /// Text of the scenario that the run was made from.
@@ -228,9 +277,23 @@ impl RunFolder {
     }
 
     /// The entries of `truth.csv`, if there is one.
-    pub fn truths(&self) -> Result<Option<Truths>, StoreError> {
-        let path = self.file(TRUTH);
-        path.exists().then(|| Truths::open(&path)).transpose()
+    pub fn truths(&self) -> Result<Option<KeyedRows<Truth>>, StoreError> {
+        self.keyed(TRUTH)
+    }
+
+    /// The rows of `lookups.csv`, if there is one.
+    pub fn lookups(&self) -> Result<Option<KeyedRows<Lookup>>, StoreError> {
+        self.keyed(LOOKUPS)
+    }
+
+    /// The rows of `ledger.csv`, if there is one.
+    pub fn ledger(&self) -> Result<Option<KeyedRows<LedgerRow>>, StoreError> {
+        self.keyed(LEDGER)
+    }
+
+    fn keyed<T: Keyed>(&self, name: &str) -> Result<Option<KeyedRows<T>>, StoreError> {
+        let path = self.file(name);
+        path.exists().then(|| KeyedRows::open(&path)).transpose()
     }
 
     /// Every interval of the gap log; a torn last line is left out.
@@ -351,7 +414,7 @@ fn each_row<T: serde::de::DeserializeOwned>(
 }
 
 /// Where the last line of a file ends; the file is then at its begin again.
-fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
+pub(super) fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
     const BLOCK: u64 = 64 * 1024;
     let mut block = Vec::new();
     let mut end = length;

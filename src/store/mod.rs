@@ -3,8 +3,9 @@
 mod folder;
 mod inputs;
 mod journal;
+mod keyed;
+mod ledger;
 mod rows;
-mod truths;
 mod writer;
 
 use std::io;
@@ -16,7 +17,8 @@ mod tests;
 pub use folder::RunFolder;
 pub use inputs::{Inputs, load_inputs, read_prices};
 pub use journal::{JournalReader, Nonces, read_truth_file};
-pub use truths::{TruthWriter, Truths};
+pub use keyed::{Keyed, KeyedRows, KeyedWriter};
+pub use ledger::{Download, LedgerFile, LookupWriter, index_of, join_ledger};
 pub use writer::{FactWriter, Queue};
 
 /// A file could not be read or written.

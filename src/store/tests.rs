@@ -303,9 +303,13 @@ fn truths_are_found_by_nonce_in_any_order() {
             .filter(|t| t.nonce == nonce(n))
             .cloned()
             .collect();
-        assert_eq!(truths.of(&nonce(n)).expect("readable"), expected, "{n}");
+        assert_eq!(
+            truths.of(&nonce(n), |_| true).expect("readable"),
+            expected,
+            "{n}"
+        );
     }
-    assert_eq!(truths.of(&nonce(500)).expect("readable"), []);
+    assert_eq!(truths.of(&nonce(500), |_| true).expect("readable"), []);
 }
 
 #[test]

@@ -4,10 +4,12 @@ mod cost;
 mod endpoint;
 mod judgement;
 mod latency;
+mod ledger;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{EndpointReport, REPORT_SCHEMA, Report, Run, Spent};
+use super::{EndpointReport, Ledger, REPORT_SCHEMA, Report, Run, Spent};
 use crate::billing::Attempt;
 use crate::billing::bill::{Bill, EndpointBill};
 use crate::billing::finding::Finding;
@@ -15,6 +17,7 @@ use crate::billing::policy::Policy;
 use crate::billing::prices::PriceTable;
 use crate::billing::verify::{Verification, Verifier};
 use crate::endpoint::Endpoint;
+use crate::late::LedgerSummary;
 use crate::manifest::Manifest;
 use crate::metrics::{Counts, Distribution, EndpointSummary, Limits, Metric, Series, Summary};
 use crate::money::MoneyError;
@@ -24,6 +27,7 @@ use crate::truth::Truth;
 use crate::verdict::{self, End, Evidence};
 use cost::cost;
 use endpoint::{connects, endpoint_report, size_warnings};
+use ledger::{ledger, ledger_warnings};
 
 /// The facts do not add up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +64,8 @@ pub struct Assembly<'a> {
     answered: Answered,
     evidence: Evidence,
     series: Series,
+    ledger: Option<Ledger>,
+    ledger_warnings: Vec<String>,
     torn: bool,
 }
 
@@ -121,6 +127,8 @@ impl<'a> Assembly<'a> {
                     .min()
                     .unwrap_or(Offset::ZERO),
             ),
+            ledger: None,
+            ledger_warnings: Vec::new(),
             torn: false,
         }
     }
@@ -129,6 +137,26 @@ impl<'a> Assembly<'a> {
     /// all. It goes before the records.
     pub fn journal_has_texts(&mut self, known: bool) {
         self.verifier.journal_has_texts(known);
+    }
+
+    /// A cost that a look-up does not know so long after an attempt's end is late. It goes before the
+    /// records.
+    pub fn late_after(&mut self, late_after: Option<Duration>) {
+        self.bill.late_after(late_after);
+    }
+
+    /// Puts in what reading the gateway's ledger came to.
+    pub fn ledger(&mut self, summary: &LedgerSummary) {
+        let of = summary.joined + summary.duplicate + summary.ledger_only;
+        for orphans in &summary.orphans {
+            // A row that names no endpoint may be of any.
+            let named = |at: &&Endpoint| orphans.endpoint.is_none_or(|named| named == **at);
+            for endpoint in self.manifest.endpoints.iter().filter(named) {
+                self.bill.orphans(*endpoint, orphans, of);
+            }
+        }
+        self.ledger = ledger(summary);
+        self.ledger_warnings = ledger_warnings(summary);
     }
 
     /// Whether an attempt is held against the journal: a complete answer of the measured phase.
@@ -268,6 +296,7 @@ impl<'a> Assembly<'a> {
         let judged = verdict::judge(self.gates, &self.summary, &bills, &validity, end);
         let mut warnings = manifest.warnings.clone();
         warnings.extend(validity.warnings.iter().cloned());
+        warnings.extend(self.ledger_warnings.iter().cloned());
         warnings.extend(journal_warning(manifest.truth.as_deref(), self.answered));
         let day = manifest
             .started_at
@@ -325,7 +354,7 @@ impl<'a> Assembly<'a> {
             },
             validity: validity.into(),
             endpoints,
-            ledger: None,
+            ledger: self.ledger,
             parity: None,
             verdict: judged.into(),
             series: self.series.points(),

@@ -1,7 +1,7 @@
 //! The block of costs, and the tables below it.
 
 use super::Each;
-use super::text::{Paint, line, row, table, title};
+use super::text::{Paint, WIDTH, line, row, table, title, wrap};
 use crate::report::format::{NOTHING, amount, bias, count, percent};
 use crate::report::tables::{Table, tables};
 use crate::report::{EndpointReport, Report, bill};
@@ -43,6 +43,11 @@ pub(super) fn cost(out: &mut String, report: &Report, each: &Each<'_>, paint: Pa
     let covered = |e: &EndpointReport| e.cost.coverage.map_or_else(|| NOTHING.to_owned(), percent);
     row(out, "coverage", &each(&covered));
     row(out, "statuses", &each(&statuses));
+    if let Some(ledger) = &report.ledger {
+        for text in wrap(&bill::ledger(ledger), WIDTH - 2) {
+            line(out, &format!("  {text}"));
+        }
+    }
     out.push('\n');
     for Table {
         title,

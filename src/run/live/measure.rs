@@ -58,10 +58,7 @@ impl Measuring<'_> {
         manifest: &mut Manifest,
         watch: &mut dyn FnMut(&Tick<'_>),
     ) -> Result<bool, RunError> {
-        let mut signals = [
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        ];
+        let mut signals = signals()?;
         // A file that may grow no further is an error of the write, not the end of the process.
         let _beyond_limit = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let clock = Clock::live(self.start)?;
@@ -257,8 +254,16 @@ struct Load<'a> {
     meters: &'a [Arc<Meter>],
 }
 
+/// The signals that end a run.
+pub(super) fn signals() -> std::io::Result<[Signal; 2]> {
+    Ok([
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    ])
+}
+
 /// Waits for any of the signals.
-async fn any(signals: &mut [Signal; 2]) {
+pub(super) async fn any(signals: &mut [Signal; 2]) {
     let [interrupt, terminate] = signals;
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -4,6 +4,7 @@
 //! the certificates, the file-descriptor limit, and, by one preflight request to each endpoint, the
 //! key's validity, the model and the path.
 
+mod late;
 mod measure;
 mod truth;
 mod workers;
@@ -20,7 +21,7 @@ use crate::billing::budget::Budget;
 use crate::client::http::{
     ClientError, Credentials, HttpTransport, Options, certificates, ensure_descriptors,
 };
-use crate::clock::Start;
+use crate::clock::{Clock, Start};
 use crate::endpoint::Endpoint;
 use crate::manifest::{ConnectTotals, Environment, Manifest};
 use crate::money::Money;
@@ -230,6 +231,7 @@ impl<'a> Ready<'a> {
             connections: usize::try_from(in_flight_max).unwrap_or(usize::MAX),
             start,
         };
+        let target = options.origin.clone();
         let truth = truth::source(inputs, upstream.as_ref());
         let mut manifest = manifest(inputs, &plan, start, &scenario_text);
         manifest.workers = workers;
@@ -255,6 +257,7 @@ impl<'a> Ready<'a> {
         let measured = runtime.block_on(measuring.run(&mut plan, &mut manifest, watch));
         // Whatever happened, what was measured goes to disk.
         let written = writer.finish();
+        manifest.duration_ns = Some(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
         if let (Ok(true), Ok(()), Some((name, source))) = (&measured, &written, &truth) {
             let fetched = runtime.block_on(truth::fetch(folder, &truth_transport, name, source));
             if let Err(error) = fetched {
@@ -264,8 +267,27 @@ impl<'a> Ready<'a> {
                 manifest.truth_error = Some(error);
             }
         }
+        if let (Ok(true), Ok(())) = (&measured, &written) {
+            let transport = &truth_transport;
+            let asked = runtime.block_on(async {
+                let asking = late::Asking {
+                    inputs,
+                    folder,
+                    transport,
+                    clock: &Clock::live(start)?,
+                    origin: &target,
+                };
+                let mut signals = measure::signals()?;
+                let interrupted = measure::any(&mut signals);
+                Ok::<_, RunError>(asking.run(&mut manifest, interrupted).await?)
+            });
+            // A cost that could not be asked for is unknown; what was measured stands.
+            if let Err(error) = asked {
+                let words = format!("costs could not be asked for after the load: {error}");
+                manifest.warnings.push(words);
+            }
+        }
         manifest.partial = !(matches!(measured, Ok(true)) && written.is_ok());
-        manifest.duration_ns = Some(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
         let noted = folder.write_manifest(&manifest);
         written?;
         measured?;
