@@ -26,7 +26,7 @@ use super::finding::Code;
 use super::plausible::{implausible, inconsistency, lost};
 use super::policy::{Charge, OnCacheHit, OnRetry, Policy, cache_hit};
 use super::predict::{Prediction, Unpredictable, predict};
-use super::prices::{PriceTable, Tariff};
+use super::prices::{PriceTable, Rounding, Stage, Tariff};
 use super::recorded::{Recorded, evidence, same_but_for_noise};
 
 /// Where an attempt ends up; exactly one each.
@@ -372,6 +372,23 @@ fn tariff_of<'t>(
 fn tier_of(record: &Record) -> Option<&str> {
     let tier = record.served_tier.as_deref();
     tier.or(record.requested_tier.as_deref())
+}
+
+/// The rounding that the price of `record` declares, and how many amounts of it are rounded. `None`
+/// without one, and where only the sum of a bill is rounded.
+pub(super) fn rounding(table: &PriceTable, record: &Record) -> Option<(Rounding, u64)> {
+    let tariff = table.tariff(&record.requested_model, tier_of(record), sent_on(record)?)?;
+    let rounding = tariff.rounding()?;
+    let amounts = match rounding.stage {
+        Stage::Request => 1,
+        Stage::Component => {
+            let cost = predict(&tariff, &record.final_usage(), record.endpoint).ok()?;
+            let rounded = cost.components.iter().filter(|part| !part.is_zero());
+            u64::try_from(rounded.count()).ok()?
+        }
+        Stage::Total => return None,
+    };
+    Some((rounding, amounts))
 }
 
 /// Whether a look-up of the cost was made, and did not know it.
