@@ -12,6 +12,7 @@ use super::{EndpointReport, REPORT_SCHEMA, Report, Run, Spent};
 use crate::billing::Attempt;
 use crate::billing::bill::{Bill, EndpointBill};
 use crate::billing::finding::Finding;
+use crate::billing::ledger;
 use crate::billing::policy::Policy;
 use crate::billing::prices::PriceTable;
 use crate::billing::verify::{Verification, Verifier};
@@ -150,7 +151,7 @@ impl<'a> Assembly<'a> {
                 self.bill.orphans(*endpoint, orphans, of);
             }
         }
-        self.ledger_warnings = ledger_warnings(summary);
+        self.ledger_warnings = ledger::warnings(summary);
     }
 
     /// Whether an attempt is held against the journal: a complete answer of the measured phase.
@@ -345,41 +346,6 @@ impl<'a> Assembly<'a> {
             series: self.series.points(),
         })
     }
-}
-
-/// What a reader must know of how a ledger was joined.
-fn ledger_warnings(summary: &LedgerSummary) -> Vec<String> {
-    let source = &summary.source;
-    if let Some(error) = &summary.error {
-        return vec![format!(
-            "the ledger {source} could not be read, so no bill is held against it: {error}"
-        )];
-    }
-    let mut warnings = Vec::new();
-    let mut warn = |count: u64, words: &str| {
-        if count > 0 {
-            warnings.push(format!("the ledger {source}: {count} {words}"));
-        }
-    };
-    warn(
-        summary.ambiguous,
-        "rows carry ids that several attempts share; they are joined to none",
-    );
-    warn(
-        summary.conflicting,
-        "rows carry ids of different attempts; the strongest id counts",
-    );
-    warn(
-        summary.shared_ids,
-        "ids of the run are of several attempts, so that nothing is joined by them",
-    );
-    if summary.joined == 0 {
-        warnings.push(format!(
-            "the ledger {source} knows none of the attempts ({} rows): is it of this run's account and time?",
-            summary.rows
-        ));
-    }
-    warnings
 }
 
 fn hold_against(all: &mut BTreeMap<Endpoint, AgainstTruth>, record: &Record, truth: &Truth) {
