@@ -1,16 +1,27 @@
 //! The account of one endpoint: what its attempts add up to, by every part that a report shows.
+//!
+//! Its memory grows with the models and the surfaces of a scenario, and not with the run.
 
 use std::collections::BTreeMap;
 
+use crate::endpoint::Endpoint;
 use crate::money::{Currency, Money, MoneyError};
-use crate::record::Record;
+use crate::record::{Class, Record};
 
-use super::finding::{Finding, Key, key};
+use super::Attempt;
+use super::finding::{Code, Finding, Key, Severity, key, sort};
+use super::load::{ByLoad, Load};
 use super::policy::Charge;
+use super::prices::Rounding;
 use super::reconcile::{Judged, Status};
+use super::recorded::{self, LEDGER};
+use super::rounding::{Rounded, RoundingTotal};
 
 /// How many requests an endpoint's list of the worst holds.
 pub const WORST_MAX: usize = 5;
+
+/// Decimal places of a bias in per cent.
+const BIAS_PLACES: u32 = 6;
 
 /// A share as the whole numbers that it is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +39,9 @@ impl Coverage {
     }
 }
 
-/// The bill of one endpoint. Sums are `None` where no attempt has the number.
+/// What some attempts add up to. Sums are `None` where no attempt has the number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointBill {
-    /// Currency of every amount.
-    pub currency: Currency,
+pub struct Sums {
     /// Attempts judged: what the statuses add up to.
     pub attempts: u64,
     /// Sum over all attempts with a predicted cost.
@@ -43,14 +52,75 @@ pub struct EndpointBill {
     pub delta: Option<Money>,
     /// The same with every difference counted as positive.
     pub delta_abs: Option<Money>,
+    /// `delta` in per cent of what is predicted for the same attempts; `None` if that is nothing.
+    pub bias_pct: Option<Money>,
     /// Share of the billable attempts with both; `None` without billable attempts.
     pub coverage: Option<Coverage>,
     /// Every status and how many attempts it has.
     pub statuses: [(Status, u64); 8],
+    /// Decimal places of the finest recorded amount; `None` if none but zero is recorded.
+    pub places: Option<u32>,
+}
+
+impl Sums {
+    /// Attempts of this status.
+    pub fn status(&self, status: Status) -> u64 {
+        let of = |(s, n): &(Status, u64)| if *s == status { *n } else { 0 };
+        self.statuses.iter().map(of).sum()
+    }
+}
+
+/// The attempts that are summed up together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// The model asked for.
+    pub model: String,
+    /// Whether a stream was asked for.
+    pub streaming: bool,
+    /// What was asked for.
+    pub class: Class,
+}
+
+/// What one surface records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SurfaceSum {
+    /// The surface, as the scenario writes it; `ledger` for the rows of a ledger.
+    pub surface: String,
+    /// Attempts with an amount there.
+    pub attempts: u64,
+    /// The sum of these amounts, whether they stand or not.
+    pub recorded: Money,
+    /// Decimal places of the finest one that is not zero.
+    pub places: Option<u32>,
+}
+
+/// The bill of one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointBill {
+    /// Currency of every amount.
+    pub currency: Currency,
+    /// All of its attempts.
+    pub sums: Sums,
+    /// The same by group.
+    pub groups: Vec<(Group, Sums)>,
+    /// By surface, in the order of their names.
+    pub surfaces: Vec<SurfaceSum>,
+    /// What a declared rounding explains; `None` where none is declared.
+    pub rounding: Option<RoundingTotal>,
+    /// Discrepancies by load.
+    pub load: ByLoad,
     /// What was found, the gravest first.
     pub findings: Vec<Finding>,
     /// The attempts that are furthest off, the worst first.
     pub worst: Vec<Worst>,
+}
+
+impl std::ops::Deref for EndpointBill {
+    type Target = Sums;
+
+    fn deref(&self) -> &Sums {
+        &self.sums
+    }
 }
 
 /// An attempt whose recorded cost is off.
@@ -68,45 +138,113 @@ pub struct Worst {
     pub recorded: Money,
     /// Recorded minus predicted.
     pub delta: Money,
+    /// What is wrong with it.
+    pub codes: Vec<Code>,
 }
 
-/// An endpoint's account in the making.
+/// Sums in the making.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Account {
+struct Tally {
     attempts: u64,
     predicted: Option<Money>,
     recorded: Option<Money>,
     delta: Option<Money>,
     delta_abs: Option<Money>,
+    /// What is predicted for the attempts of `delta`.
+    compared: Option<Money>,
     both: u64,
     billable: u64,
     statuses: BTreeMap<Status, u64>,
+    places: Option<u32>,
+}
+
+/// A surface's sum in the making.
+#[derive(Clone, Copy, Debug, Default)]
+struct OnSurface {
+    attempts: u64,
+    recorded: Money,
+    places: Option<u32>,
+}
+
+/// An endpoint's account in the making.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Account {
+    all: Tally,
+    groups: BTreeMap<Group, Tally>,
+    surfaces: BTreeMap<String, OnSurface>,
+    rounded: Rounded,
+    load: Load,
     worst: Vec<(Key, Worst)>,
 }
 
 impl Account {
-    /// Takes up an attempt of the measured phase, which may be charged as `charge` says.
+    /// Takes up an attempt of the measured phase, which may be charged as `charge` says, and whose
+    /// price declares `rounding`, of so many amounts each.
     pub fn take(
         &mut self,
-        record: &Record,
+        attempt: &Attempt<'_>,
         charge: Charge,
         judged: &Judged,
+        rounding: Option<(Rounding, u64)>,
     ) -> Result<(), MoneyError> {
-        let recorded = judged.recorded.as_ref().map(|r| r.amount);
-        self.attempts += 1;
-        *self.statuses.entry(judged.status).or_default() += 1;
-        add(&mut self.predicted, judged.predicted)?;
-        add(&mut self.recorded, recorded)?;
-        add(&mut self.delta, judged.delta)?;
-        add(&mut self.delta_abs, judged.delta.map(Money::abs))?;
-        if charge != Charge::Free {
-            self.billable += 1;
-            self.both += u64::from(judged.delta.is_some());
+        let record = attempt.record;
+        let group = Group {
+            model: record.requested_model.clone(),
+            streaming: record.streaming,
+            class: record.class,
+        };
+        let one = Tally::of(charge, judged);
+        self.all.merge(&one)?;
+        self.groups.entry(group).or_default().merge(&one)?;
+        self.load.take(attempt, charge, judged)?;
+        self.take_surfaces(attempt)?;
+        if let (Some((rounding, amounts)), Some(delta), true) =
+            (rounding, judged.delta, charge != Charge::Free)
+        {
+            self.rounded.take(rounding, amounts, delta)?;
         }
+        self.take_if_worst(record, judged);
+        Ok(())
+    }
+
+    fn take_surfaces(&mut self, attempt: &Attempt<'_>) -> Result<(), MoneyError> {
+        let costs = attempt.record.costs.iter();
+        let looked_up = attempt.lookups.iter();
+        let amounts = costs
+            .map(|(surface, digits)| (surface, digits))
+            .chain(looked_up.filter_map(|l| Some((&l.surface, l.digits.as_ref()?))));
+        for (surface, digits) in amounts {
+            if let Some(cost) = recorded::read(surface, digits) {
+                self.on_surface(surface, 1).take(cost.amount)?;
+            }
+        }
+        let rows = attempt.ledger.into_iter().flatten();
+        let amounts = rows.filter_map(|row| recorded::read(LEDGER, row.cost.as_ref()?));
+        for (n, cost) in amounts.enumerate() {
+            self.on_surface(LEDGER, u64::from(n == 0))
+                .take(cost.amount)?;
+        }
+        Ok(())
+    }
+
+    fn on_surface(&mut self, surface: &str, attempts: u64) -> &mut OnSurface {
+        if !self.surfaces.contains_key(surface) {
+            let nothing = OnSurface::default();
+            self.surfaces.insert(surface.to_owned(), nothing);
+        }
+        let entry = self.surfaces.entry(surface.to_owned());
+        let on = entry.or_default();
+        on.attempts += attempts;
+        on
+    }
+
+    fn take_if_worst(&mut self, record: &Record, judged: &Judged) {
+        let recorded = judged.recorded.as_ref().map(|r| r.amount);
         if let (Some(predicted), Some(recorded), Some(delta)) =
             (judged.predicted, recorded, judged.delta)
             && judged.status == Status::Mismatched
         {
+            let wrong = |code: &&Code| code.severity() == Severity::Wrong;
             let worst = Worst {
                 trace_id: record.trace_id.clone(),
                 attempt: record.attempt,
@@ -114,26 +252,35 @@ impl Account {
                 predicted,
                 recorded,
                 delta,
+                codes: judged.findings.iter().filter(wrong).copied().collect(),
             };
             self.take_worst([(key(record), worst)]);
         }
-        Ok(())
     }
 
-    /// The bill of the endpoint, in `currency`, with what was found on it.
-    pub fn bill(&self, currency: Currency, findings: Vec<Finding>) -> EndpointBill {
+    /// The bill of `endpoint`, in `currency`, with what was found on it.
+    pub fn bill(
+        &self,
+        endpoint: Endpoint,
+        currency: Currency,
+        mut findings: Vec<Finding>,
+    ) -> EndpointBill {
+        findings.extend(self.load.findings(endpoint));
+        sort(&mut findings);
+        let groups = self.groups.iter().map(|(g, t)| (g.clone(), t.sums()));
+        let surfaces = self.surfaces.iter().map(|(surface, on)| SurfaceSum {
+            surface: surface.clone(),
+            attempts: on.attempts,
+            recorded: on.recorded,
+            places: on.places,
+        });
         EndpointBill {
             currency,
-            attempts: self.attempts,
-            predicted: self.predicted,
-            recorded: self.recorded,
-            delta: self.delta,
-            delta_abs: self.delta_abs,
-            coverage: (self.billable > 0).then_some(Coverage {
-                both: self.both,
-                billable: self.billable,
-            }),
-            statuses: Status::ALL.map(|s| (s, self.statuses.get(&s).copied().unwrap_or(0))),
+            sums: self.all.sums(),
+            groups: groups.collect(),
+            surfaces: surfaces.collect(),
+            rounding: self.rounded.total(),
+            load: self.load.tables(),
             findings,
             worst: self.worst.iter().map(|(_, w)| w.clone()).collect(),
         }
@@ -147,9 +294,224 @@ impl Account {
     }
 }
 
+impl Tally {
+    fn of(charge: Charge, judged: &Judged) -> Self {
+        let recorded = judged.recorded.as_ref().map(|r| r.amount);
+        let both = judged.delta.is_some();
+        let billable = charge != Charge::Free;
+        Self {
+            attempts: 1,
+            predicted: judged.predicted,
+            recorded,
+            delta: judged.delta,
+            delta_abs: judged.delta.map(Money::abs),
+            compared: judged.predicted.filter(|_| both),
+            both: u64::from(billable && both),
+            billable: u64::from(billable),
+            statuses: BTreeMap::from([(judged.status, 1)]),
+            places: recorded.and_then(places),
+        }
+    }
+
+    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
+        self.attempts += other.attempts;
+        add(&mut self.predicted, other.predicted)?;
+        add(&mut self.recorded, other.recorded)?;
+        add(&mut self.delta, other.delta)?;
+        add(&mut self.delta_abs, other.delta_abs)?;
+        add(&mut self.compared, other.compared)?;
+        self.both += other.both;
+        self.billable += other.billable;
+        for (status, n) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += n;
+        }
+        self.places = self.places.max(other.places);
+        Ok(())
+    }
+
+    fn sums(&self) -> Sums {
+        let delta = self.delta.zip(self.compared);
+        Sums {
+            attempts: self.attempts,
+            predicted: self.predicted,
+            recorded: self.recorded,
+            delta: self.delta,
+            delta_abs: self.delta_abs,
+            bias_pct: delta.and_then(|(delta, of)| delta.percent_of(of, BIAS_PLACES)),
+            coverage: (self.billable > 0).then_some(Coverage {
+                both: self.both,
+                billable: self.billable,
+            }),
+            statuses: Status::ALL.map(|s| (s, self.statuses.get(&s).copied().unwrap_or(0))),
+            places: self.places,
+        }
+    }
+}
+
+impl OnSurface {
+    fn take(&mut self, amount: Money) -> Result<(), MoneyError> {
+        self.merge(&Self {
+            attempts: 0,
+            recorded: amount,
+            places: places(amount),
+        })
+    }
+
+    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
+        self.attempts += other.attempts;
+        self.recorded = self.recorded.checked_add(other.recorded)?;
+        self.places = self.places.max(other.places);
+        Ok(())
+    }
+}
+
+/// The decimal places of `amount`; zero says nothing of how fine a surface is.
+fn places(amount: Money) -> Option<u32> {
+    (!amount.is_zero()).then(|| amount.places())
+}
+
 pub(super) fn add(sum: &mut Option<Money>, amount: Option<Money>) -> Result<(), MoneyError> {
     if let Some(amount) = amount {
         *sum = Some(sum.unwrap_or_default().checked_add(amount)?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bill::Bill;
+    use super::super::policy::Policy;
+    use super::super::prices::PriceTable;
+    use super::super::testing::{ledger_row, lookup, money, record, usage};
+    use super::*;
+
+    const TABLE: &str = "model,currency,per_tokens,input,output,round_scale,round_mode,round_stage\n\
+                         m,USD,1000000,0.5,1.5,,,\n\
+                         n,USD,1000000,5,15,,,\n\
+                         rounded,USD,1000000,0.5,1.5,4,half_up,request\n";
+
+    /// 1,000 in and 500 out of `model` ($0.00125 of `m`, $0.0125 of `n`), recorded as `digits` on
+    /// `surface`; empty digits for none.
+    fn attempt(model: &str, streaming: bool, surface: &str, digits: &str) -> Record {
+        let costs = (!digits.is_empty()).then(|| (surface.to_owned(), digits.to_owned()));
+        Record {
+            streaming,
+            costs: costs.into_iter().collect(),
+            ..record(model, usage(1_000, 500))
+        }
+    }
+
+    fn bill(attempts: &[Attempt<'_>]) -> EndpointBill {
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        let mut bill = Bill::new(&table, Policy::default());
+        for attempt in attempts {
+            bill.add(attempt).expect("small");
+        }
+        bill.endpoint(Endpoint::OpenAi).expect("measured")
+    }
+
+    const STREAM: &str = "stream:/usage/cost";
+    const BODY: &str = "body:/usage/cost";
+
+    #[test]
+    fn groups_add_up_to_the_whole() {
+        let records = [
+            attempt("m", true, STREAM, "0.00125"),
+            attempt("m", true, STREAM, "0.0015"),
+            attempt("m", false, BODY, "0.001"),
+            attempt("n", false, BODY, ""),
+        ];
+        let attempts: Vec<_> = records.iter().map(Attempt::seen).collect();
+        let bill = bill(&attempts);
+        let shown: Vec<_> = bill
+            .groups
+            .iter()
+            .map(|(g, s)| {
+                let coverage = s.coverage.expect("billable");
+                (
+                    (g.model.as_str(), g.streaming),
+                    (s.attempts, s.status(Status::Mismatched)),
+                    s.delta.map(|d| d.to_string()),
+                    s.bias_pct.map(|b| b.to_string()),
+                    (coverage.both, coverage.billable),
+                )
+            })
+            .collect();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            shown,
+            [
+                (("m", false), (1, 1), text("-0.00025"), text("-20"), (1, 1)),
+                (("m", true), (2, 1), text("0.00025"), text("10"), (2, 2)),
+                (("n", false), (1, 0), None, None, (0, 1)),
+            ]
+        );
+        let of = |get: fn(&Sums) -> u64| bill.groups.iter().map(|(_, s)| get(s)).sum::<u64>();
+        assert_eq!(of(|s| s.attempts), bill.sums.attempts);
+        assert_eq!(of(|s| s.status(Status::NotRecorded)), 1);
+        assert_eq!(bill.sums.delta, Some(Money::ZERO));
+        assert_eq!(bill.sums.bias_pct, Some(Money::ZERO));
+        assert_eq!(bill.sums.delta_abs, Some(money("0.0005")));
+    }
+
+    #[test]
+    fn a_bias_is_of_what_was_compared() {
+        let not_recorded = attempt("n", true, STREAM, "");
+        let dear = attempt("m", true, STREAM, "0.0013");
+        let shown = bill(&[Attempt::seen(&not_recorded), Attempt::seen(&dear)]);
+        assert_eq!(shown.sums.bias_pct, Some(money("4")));
+        let nothing = bill(&[Attempt::seen(&not_recorded)]);
+        assert_eq!((nothing.sums.bias_pct, nothing.sums.places), (None, None));
+    }
+
+    #[test]
+    fn every_surface_has_its_sum_and_its_places() {
+        let mut both = attempt("m", false, BODY, "0.00125");
+        let header = "header:x-litellm-response-cost";
+        both.costs.push((header.to_owned(), "0.0013".to_owned()));
+        let unreadable = attempt("m", false, BODY, "1-2");
+        let (known, pending) = ([lookup(Some("0"))], [lookup(None)]);
+        let rows = [ledger_row("0.1"), ledger_row("0.02"), ledger_row("?")];
+        let bill = bill(&[
+            Attempt {
+                lookups: &known,
+                ledger: Some(&rows),
+                ..Attempt::seen(&both)
+            },
+            Attempt {
+                lookups: &pending,
+                ledger: Some(&[]),
+                ..Attempt::seen(&unreadable)
+            },
+        ]);
+        let shown: Vec<_> = bill
+            .surfaces
+            .iter()
+            .map(|s| {
+                let sum = s.recorded.to_string();
+                (s.surface.as_str(), s.attempts, sum, s.places)
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (BODY, 1, "0.00125".to_owned(), Some(5)),
+                (header, 1, "0.0013".to_owned(), Some(4)),
+                (LEDGER, 1, "0.12".to_owned(), Some(2)),
+                ("lookup:u#/c", 1, "0".to_owned(), None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_declared_rounding_is_held_against_its_total() {
+        let record = attempt("rounded", true, STREAM, "0.0013");
+        let total = bill(&[Attempt::seen(&record); 100]);
+        let rounding = total.rounding.expect("declared");
+        assert_eq!(rounding.attempts, 100);
+        assert_eq!(rounding.bound, money("0.005"));
+        assert_eq!(rounding.delta, money("0.005"), "one size goes to the bound");
+        let undeclared = attempt("m", true, STREAM, "0.0013");
+        assert_eq!(bill(&[Attempt::seen(&undeclared)]).rounding, None);
+    }
 }

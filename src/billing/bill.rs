@@ -15,14 +15,14 @@ use super::Attempt;
 use super::account::Account;
 use super::diagnose::features::Features;
 use super::diagnose::groups::Groups;
-use super::finding::{Code, Findings, Scope, Tally, sort};
+use super::finding::{Code, Findings, Scope, Tally};
 use super::ledger::Checks;
 use super::policy::Policy;
 use super::prices::PriceTable;
-use super::reconcile::{Judged, Judgement, is_free_hit, judge};
+use super::reconcile::{Judged, Judgement, is_free_hit, judge, rounding};
 use super::words::{Amounts, diagnosed, message};
 
-pub use super::account::{Coverage, EndpointBill, WORST_MAX, Worst};
+pub use super::account::{Coverage, EndpointBill, Group, Sums, SurfaceSum, WORST_MAX, Worst};
 
 /// What the gateway was paid, as far as is known, over every phase of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,9 +97,10 @@ impl<'t> Bill<'t> {
         }
 
         self.accounts.entry(record.endpoint).or_default().take(
-            record,
+            attempt,
             self.policy.charge(record),
             &judged,
+            rounding(self.table, record),
         )?;
         let scope = Scope::of(record);
         self.findings.saw(&scope);
@@ -149,8 +150,7 @@ impl<'t> Bill<'t> {
             findings.extend(self.silent.at(endpoint, words));
         }
         findings.extend(self.checks.at(endpoint, self.table.currency()));
-        sort(&mut findings);
-        Some(account.bill(self.table.currency(), findings))
+        Some(account.bill(endpoint, self.table.currency(), findings))
     }
 
     /// What was spent over all phases, warm-up and preflight included.

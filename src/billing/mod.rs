@@ -3,9 +3,9 @@
 //! In: a price table ([`prices`]), the facts ([`Record`](crate::record::Record)s) and, where the
 //! upstream kept a journal, its [`Truth`](crate::truth::Truth). Out: a prediction from the usage
 //! ([`predict`]), the recorded cost that stands ([`recorded`]), one status for each attempt
-//! ([`reconcile`], under the rules of [`policy`]), what they add up to ([`bill`]), usage and
-//! texts held against the truth ([`verify`]), a price quoted beforehand ([`quote`]) and a hard limit on
-//! spending ([`budget`]).
+//! ([`reconcile`], under the rules of [`policy`]), what they add up to ([`bill`]), also by load
+//! ([`load`]) and under a declared rounding ([`rounding`]), usage and texts held against the truth
+//! ([`verify`]), a price quoted beforehand ([`quote`]) and a hard limit on spending ([`budget`]).
 //!
 //! Everything is exact: no number here has ever been a float. Nothing here reads a file or a
 //! clock. Reconciling shows *that* costs differ, and [`diagnose`] names the cause; which causes a load can
@@ -19,6 +19,7 @@ pub mod budget;
 pub mod diagnose;
 pub mod finding;
 pub mod ledger;
+pub mod load;
 mod plausible;
 pub mod policy;
 pub mod predict;
@@ -26,6 +27,7 @@ pub mod prices;
 pub mod quote;
 pub mod reconcile;
 pub mod recorded;
+pub mod rounding;
 pub mod separate;
 pub mod verify;
 mod words;

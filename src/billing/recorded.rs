@@ -144,7 +144,7 @@ pub(super) fn amount_of(digits: &str) -> Option<Money> {
 }
 
 /// The amount that `digits` stand for on `surface`; `None` if they are no amount.
-fn read(surface: &str, digits: &str) -> Option<Recorded> {
+pub(super) fn read(surface: &str, digits: &str) -> Option<Recorded> {
     let reading = Money::read(digits.trim_ascii()).ok()?;
     let amount = if surface.ends_with("cost_in_usd_ticks") {
         // xAI: an integer of 10^-10 dollars.

@@ -285,7 +285,7 @@ fn with(others: &BTreeMap<Code, u64>) -> String {
 /// How somebody is billed, to follow "are".
 fn how(hypothesis: Hypothesis<'_>, detail: &str) -> String {
     let text = match hypothesis {
-        Hypothesis::UnpricedZero => "billed at nothing",
+        Hypothesis::UnpricedZero | Hypothesis::AbortUnbilled => "billed at nothing",
         Hypothesis::CacheDouble => {
             "billed cache_read at its own rate and at the input rate as well"
         }
@@ -304,7 +304,6 @@ fn how(hypothesis: Hypothesis<'_>, detail: &str) -> String {
         Hypothesis::TranslationUsageLost => "billed for no tokens at all",
         Hypothesis::AbortFull => "billed for the whole answer",
         Hypothesis::AbortEstimated => "billed by an estimate of the tokens",
-        Hypothesis::AbortUnbilled => "billed at nothing",
         Hypothesis::ServiceTier(_) | Hypothesis::ModelAlias(_) | Hypothesis::ContextTier(_) => {
             let prices = detail.strip_prefix("the prices ").unwrap_or(detail);
             let of = if prices == detail { "of " } else { "" };

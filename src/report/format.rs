@@ -1,5 +1,10 @@
 //! Numbers as people read them; shared by the console and Markdown forms.
 
+use crate::money::Money;
+
+/// Decimal places of an amount that people are shown; `report.json` has all.
+const PLACES_MAX: u32 = 12;
+
 /// A count with thousands separated.
 pub(super) fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -56,12 +61,60 @@ pub(super) fn percent(share: f64) -> String {
     format!("{value} %")
 }
 
+/// An amount: exact up to 12 decimal places, and marked where that is not all.
+pub(super) fn money(digits: &str) -> String {
+    let Ok(exact) = digits.parse::<Money>() else {
+        return digits.to_owned();
+    };
+    let rounded = exact.round_half_up(PLACES_MAX);
+    match () {
+        () if rounded == exact => exact.to_string(),
+        () if !rounded.is_zero() => format!("~{rounded}"),
+        () if exact.is_negative() => "> -0.000000000001".to_owned(),
+        () => "< 0.000000000001".to_owned(),
+    }
+}
+
+/// An amount with its currency.
+pub(super) fn amount(digits: &str, currency: &str) -> String {
+    format!("{} {currency}", money(digits))
+}
+
+/// A percentage with its sign.
+pub(super) fn bias(percent: f64) -> String {
+    if percent == 0.0 {
+        "0 %".to_owned()
+    } else {
+        format!("{percent:+} %")
+    }
+}
+
 /// What stands where nothing was measured.
 pub(super) const NOTHING: &str = "-";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_exact_or_marked() {
+        for (digits, shown) in [
+            ("0", "0"),
+            ("-0.00125", "-0.00125"),
+            ("12345.000000000001", "12345.000000000001"),
+            ("0.1000000000004", "~0.1"),
+            ("0.0000000000005", "~0.000000000001"),
+            ("0.0000000000004999", "< 0.000000000001"),
+            ("-0.0000000000000002", "> -0.000000000001"),
+        ] {
+            assert_eq!(money(digits), shown, "{digits}");
+        }
+        assert_eq!(amount("0.5", "EUR"), "0.5 EUR");
+        assert_eq!(
+            [bias(4.0), bias(-0.03125), bias(0.0)],
+            ["+4 %", "-0.03125 %", "0 %"]
+        );
+    }
 
     #[test]
     fn numbers_keep_their_meaning() {

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::bill;
 use super::console::basis;
-use super::format::{NOTHING, count, ms, number, percent};
+use super::format::{NOTHING, amount, bias, count, ms, number, percent};
+use super::tables::{Table, tables};
 use super::{EndpointReport, InclusiveMs, Report};
 use crate::metrics::Metric;
 use crate::verdict::{GateStatus, Status};
@@ -15,6 +17,7 @@ pub fn markdown(report: &Report) -> String {
     gates(&mut out, report);
     requests_and_latency(&mut out, report);
     throughput_and_cost(&mut out, report);
+    bill_tables(&mut out, report);
     findings(&mut out, report);
     put(&mut out, &format!("\n{}", basis(report)));
     out
@@ -37,6 +40,9 @@ fn headline(out: &mut String, report: &Report) {
             run.target, run.load, run.started_at, run.seed
         ),
     );
+    if let Some((_, bill)) = bill::headline(report) {
+        put(out, &format!("{bill}.\n"));
+    }
     for reason in report
         .verdict
         .reasons
@@ -159,11 +165,9 @@ fn throughput_and_cost(out: &mut String, report: &Report) {
     row(out, report, "goodput", |e| rate(e.throughput.goodput_per_s));
 
     let known = |value: Option<u64>| value.map_or_else(|| NOTHING.to_owned(), count);
-    let amount = |e: &EndpointReport, v: &Option<String>| {
-        v.as_ref().map_or_else(
-            || NOTHING.to_owned(),
-            |v| format!("{v} {}", e.cost.currency),
-        )
+    let amount = |e: &EndpointReport, v: &Option<String>| match v {
+        Some(digits) => amount(digits, &e.cost.currency),
+        None => NOTHING.to_owned(),
     };
     table(out, report, "Tokens and cost");
     row(out, report, "input tokens", |e| known(e.usage.input));
@@ -174,9 +178,48 @@ fn throughput_and_cost(out: &mut String, report: &Report) {
     row(out, report, "delta, absolute", |e| {
         amount(e, &e.cost.delta_abs)
     });
+    row(out, report, "bias", |e| {
+        e.cost.bias_pct.map_or_else(|| NOTHING.to_owned(), bias)
+    });
     row(out, report, "coverage", |e| {
         e.cost.coverage.map_or_else(|| NOTHING.to_owned(), percent)
     });
+    if report.endpoints.values().any(|e| e.cost.rounding.is_some()) {
+        row(out, report, "declared rounding", |e| {
+            match &e.cost.rounding {
+                Some(rounding) => bill::rounding(rounding).to_owned(),
+                None => NOTHING.to_owned(),
+            }
+        });
+    }
+}
+
+fn bill_tables(out: &mut String, report: &Report) {
+    if let Some(ledger) = &report.ledger {
+        put(out, &format!("\n{}.", escape(&bill::ledger(ledger))));
+    }
+    for Table {
+        title,
+        heads,
+        rows,
+        more,
+    } in tables(report)
+    {
+        let (first, rest) = title.split_at(1);
+        let title = first.to_uppercase() + rest;
+        let rule = "---:|".repeat(heads.len());
+        put(
+            out,
+            &format!("\n## {title}\n\n| | {} |\n|---|{rule}", heads.join(" | ")),
+        );
+        for row in rows {
+            let cells: Vec<String> = row.iter().map(|cell| escape(cell)).collect();
+            put(out, &format!("| {} |", cells.join(" | ")));
+        }
+        if more > 0 {
+            put(out, &format!("\n{more} more in `report.json`."));
+        }
+    }
 }
 
 fn findings(out: &mut String, report: &Report) {
@@ -190,14 +233,14 @@ fn findings(out: &mut String, report: &Report) {
     }
     for finding in findings {
         let message = escape(&finding.message);
-        let (n, of) = (count(finding.count), count(finding.of));
-        put(
-            out,
-            &format!(
-                "- **{}**, {}, {n} of {of}: {message}",
-                finding.code, finding.endpoint
-            ),
-        );
+        let about = escape(&bill::about(finding));
+        put(out, &format!("- **{}**, {about}: {message}", finding.code));
+        for text in [bill::causes(finding), bill::examples(finding)]
+            .into_iter()
+            .flatten()
+        {
+            put(out, &format!("  {}", escape(&text)));
+        }
     }
     if !report.run.warnings.is_empty() {
         put(out, "\n## Warnings\n");

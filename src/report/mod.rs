@@ -1,23 +1,25 @@
 //! One [`Report`] value, and its forms: JSON, console, Markdown.
 //!
-//! The value is `report.json`: other programs rely on its keys (schema `weighbridge.report/1`).
+//! The value is `report.json`: other programs rely on its keys (schema `weighbridge.report/2`).
 //! Every other form is rendered from it and knows nothing else. Times are in ms unless the key says
 //! otherwise, money is decimal text, and what was not measured is `null`, never zero. The load second
 //! by second has a file of its own, `series.csv`.
 
 mod assembly;
+mod bill;
 mod console;
+mod cost;
 mod format;
 mod inclusive;
 mod markdown;
 mod series;
+mod tables;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::billing::finding::Finding;
 use crate::endpoint::Endpoint;
 use crate::manifest::Environment;
 use crate::metrics::Point;
@@ -26,17 +28,21 @@ use crate::verdict::{GateStatus, Status};
 
 pub use assembly::{Assembly, AssemblyError};
 pub use console::console;
+pub use cost::{
+    ByInFlight, ByTime, Cost, CostGroup, CostLoad, CostRounding, CostSurface, Explained, Ledger,
+    OffByLoad, Resolution, Verified, Worst,
+};
 pub use inclusive::{Inclusive, InclusiveMs};
 pub use markdown::markdown;
 pub use series::series_csv;
 
 /// Version of the report's keys.
-pub const REPORT_SCHEMA: &str = "weighbridge.report/1";
+pub const REPORT_SCHEMA: &str = "weighbridge.report/2";
 
 /// A run's report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// `weighbridge.report/1`.
+    /// `weighbridge.report/2`.
     pub schema: String,
     /// Which run.
     pub run: Run,
@@ -44,6 +50,8 @@ pub struct Report {
     pub validity: Validity,
     /// What was measured, per endpoint.
     pub endpoints: BTreeMap<Endpoint, EndpointReport>,
+    /// The rows of the gateway's ledger; `null` without one, or if it could not be read.
+    pub ledger: Option<Ledger>,
     /// The endpoints held against each other; `null`: this version does not compare them.
     pub parity: Option<serde_json::Value>,
     /// How it came out.
@@ -378,42 +386,6 @@ pub struct ToolCalls {
     pub extra: Option<u64>,
     /// Calls of a tool that was not offered.
     pub unknown_name: u64,
-}
-
-/// The bill of one endpoint. Amounts are decimal text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Cost {
-    /// Of every amount.
-    pub currency: String,
-    /// By the price table, over all attempts whose usage is known.
-    pub predicted: Option<String>,
-    /// As the gateway recorded it, over all attempts where it did.
-    pub recorded: Option<String>,
-    /// Recorded - predicted, over the attempts with both.
-    pub delta: Option<String>,
-    /// The same with every difference counted as positive.
-    pub delta_abs: Option<String>,
-    /// Share of the billable attempts with both.
-    pub coverage: Option<f64>,
-    /// Attempts by status; one that was never sent is among `no_charge_expected`.
-    pub statuses: BTreeMap<String, u64>,
-    /// What was found.
-    pub findings: Vec<Finding>,
-    /// The attempts that are furthest off.
-    pub worst: Vec<Worst>,
-}
-
-/// An attempt whose recorded cost is off.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Worst {
-    /// Its id.
-    pub trace_id: String,
-    /// What it should have cost.
-    pub predicted: String,
-    /// What is recorded.
-    pub recorded: String,
-    /// Recorded - predicted.
-    pub delta: String,
 }
 
 /// What was held against the upstream's journal.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::billing::reconcile::Status;
 use crate::endpoint::Endpoint;
 use crate::metrics::Metric;
 use crate::money::{Currency, Money};
@@ -65,6 +66,10 @@ pub enum Number {
     GoodputPerS,
     /// Share of billable attempts whose cost is both predicted and recorded.
     CostCoverage,
+    /// The difference in per cent of what is predicted, either way.
+    CostBias,
+    /// Attempts whose cost has this status.
+    CostStatus(Status),
     /// Findings of severity `wrong` about cost and usage.
     Findings,
     /// Requests that came due.
@@ -176,13 +181,14 @@ pub enum GateError {
     },
 }
 
-const NUMBERS: [(&str, Number); 9] = [
+const NUMBERS: [(&str, Number); 10] = [
     ("error_rate", Number::ErrorRate),
     ("requests_per_s", Number::RequestsPerS),
     ("output_tokens_per_s", Number::OutputTokensPerS),
     ("events_per_s", Number::EventsPerS),
     ("goodput_per_s", Number::GoodputPerS),
     ("cost.coverage", Number::CostCoverage),
+    ("cost.bias", Number::CostBias),
     ("cost.findings", Number::Findings),
     ("planned", Number::Planned),
     ("tool_calls.valid_json", Number::ToolCallsValid),
@@ -197,6 +203,9 @@ const COSTS: [(&str, Cost); 4] = [
 
 /// Prefix of the outcome counts: `outcomes.rate_limited`.
 const OUTCOMES: &str = "outcomes.";
+
+/// Prefix of the attempts by the status of their cost: `cost.mismatched`.
+const STATUSES: &str = "cost.";
 
 const TIME_UNITS: &str = "ns, us, ms or s";
 
@@ -249,6 +258,11 @@ impl Gate {
             .map(|m| m.name().to_owned())
             .chain(NUMBERS.iter().map(|(name, _)| (*name).to_owned()))
             .chain(COSTS.iter().map(|(name, _)| (*name).to_owned()))
+            .chain(
+                Status::ALL
+                    .iter()
+                    .map(|s| format!("{STATUSES}{}", s.name())),
+            )
             .chain(Outcome::ALL.iter().map(|o| format!("{OUTCOMES}{o}")))
             .collect()
     }
@@ -268,6 +282,21 @@ impl Gate {
         )
     }
 
+    /// Whether this gate is about recorded against predicted costs, and so cannot pass where too few
+    /// of them are known.
+    pub const fn needs_coverage(&self) -> bool {
+        matches!(
+            self.subject,
+            Subject::Cost(_)
+                | Subject::Number(
+                    Number::CostBias
+                        | Number::CostStatus(
+                            Status::Matched | Status::MatchedRounding | Status::Mismatched
+                        )
+                )
+        )
+    }
+
     /// Whether this gate needs limits to mean anything.
     pub const fn is_about_goodput(&self) -> bool {
         matches!(self.subject, Subject::Number(Number::GoodputPerS))
@@ -277,7 +306,8 @@ impl Gate {
     pub const fn is_about_cost(&self) -> bool {
         matches!(
             self.subject,
-            Subject::Cost(_) | Subject::Number(Number::CostCoverage)
+            Subject::Cost(_)
+                | Subject::Number(Number::CostCoverage | Number::CostBias | Number::CostStatus(_))
         )
     }
 }
@@ -337,7 +367,15 @@ fn subject(name: &str, statistic: Option<&str>) -> Result<Subject, GateError> {
             .find(|o| o.name() == outcome)
             .map(|o| Subject::Number(Number::Outcome(o)))
     };
-    let subject = number.or_else(cost).or_else(outcome).ok_or_else(|| {
+    let status = || {
+        let status = name.strip_prefix(STATUSES)?;
+        Status::ALL
+            .into_iter()
+            .find(|s| s.name() == status)
+            .map(|s| Subject::Number(Number::CostStatus(s)))
+    };
+    let known = number.or_else(cost).or_else(status).or_else(outcome);
+    let subject = known.ok_or_else(|| {
         let known = Gate::metric_names();
         GateError::UnknownMetric {
             name: name.to_owned(),
@@ -407,14 +445,14 @@ fn limit(name: &str, subject: Subject, text: &str) -> Result<Limit, GateError> {
             };
             Ok(Limit::Nanos(number()? * factor))
         }
-        Subject::Number(Number::ErrorRate | Number::CostCoverage | Number::ToolCallsValid) => {
-            match unit {
-                "%" => Ok(Limit::Number(number()? / 100.0)),
-                "" if number()? > 1.0 => Err(GateError::Share(digits.clone())),
-                "" => Ok(Limit::Number(number()?)),
-                _ => Err(wrong("per cent or a share")),
-            }
-        }
+        Subject::Number(
+            Number::ErrorRate | Number::CostCoverage | Number::CostBias | Number::ToolCallsValid,
+        ) => match unit {
+            "%" => Ok(Limit::Number(number()? / 100.0)),
+            "" if number()? > 1.0 => Err(GateError::Share(digits.clone())),
+            "" => Ok(Limit::Number(number()?)),
+            _ => Err(wrong("per cent or a share")),
+        },
         Subject::Number(
             Number::RequestsPerS
             | Number::OutputTokensPerS
@@ -424,7 +462,9 @@ fn limit(name: &str, subject: Subject, text: &str) -> Result<Limit, GateError> {
             "" | "/s" => Ok(Limit::Number(number()?)),
             _ => Err(wrong("a number per second")),
         },
-        Subject::Number(Number::Findings | Number::Planned | Number::Outcome(_)) => match unit {
+        Subject::Number(
+            Number::Findings | Number::Planned | Number::Outcome(_) | Number::CostStatus(_),
+        ) => match unit {
             "" => Ok(Limit::Number(number()?)),
             _ => Err(wrong("a plain count")),
         },
@@ -494,6 +534,14 @@ mod tests {
             parse("outcomes.rate_limited == 0").subject,
             Subject::Number(Number::Outcome(Outcome::RateLimited))
         );
+        assert_eq!(
+            parse("cost.bias < 0.1%").subject,
+            Subject::Number(Number::CostBias)
+        );
+        assert_eq!(
+            parse("anthropic.cost.mismatched == 0").subject,
+            Subject::Number(Number::CostStatus(Status::Mismatched))
+        );
         for text in [
             "cost.delta_abs == 0 USD",
             "cost.delta_abs == $0",
@@ -537,6 +585,9 @@ mod tests {
             ("cost.delta_abs == 0", "needs a unit"),
             ("cost.delta_abs == x USD", "not"),
             ("planned > 5 %", "plain count"),
+            ("cost.pending == 0 USD", "plain count"),
+            ("cost.bias < 0.1 USD", "per cent"),
+            ("cost.mismatch == 0", "did you mean `cost.mismatched`?"),
             ("outcomes.slow == 0", "unknown metric `outcomes.slow`"),
         ] {
             let error = Gate::parse(text).expect_err(text).to_string();

@@ -242,7 +242,7 @@ fn evaluate(
     let coverage = bill
         .and_then(|b| b.coverage)
         .map(|c| c.both as f64 / c.billable as f64);
-    if matches!(gate.subject, Subject::Cost(_)) && coverage.is_none_or(|c| c < enough_coverage) {
+    if gate.needs_coverage() && coverage.is_none_or(|c| c < enough_coverage) {
         let known = coverage.map_or_else(|| "no".to_owned(), |c| format!("{:.2} %", c * 100.0));
         let reason = format!(
             "the cost of {known} of the billable requests is both recorded and predicted; a gate \
@@ -314,6 +314,15 @@ fn actual(gate: &Gate, numbers: &EndpointSummary, bill: Option<&EndpointBill>) -
                     coverage.both as f64 / coverage.billable as f64,
                 ))
             }
+            Number::CostBias => {
+                let bill = bill?;
+                let percent: f64 = bill.bias_pct?.abs().to_string().parse().ok()?;
+                // So little that it is rounded to nothing is not nothing.
+                let tiny = bill.delta.is_some_and(|delta| !delta.is_zero());
+                let least = if tiny { f64::MIN_POSITIVE } else { 0.0 };
+                Some(Actual::Share((percent / 100.0).max(least)))
+            }
+            Number::CostStatus(status) => Some(Actual::Number(bill?.status(status) as f64)),
             Number::Findings => {
                 let wrong = |f: &&Finding| f.severity == Severity::Wrong;
                 Some(Actual::Number(
@@ -351,7 +360,11 @@ fn show(actual: &Actual) -> String {
             (true, true) if time(*low) == time(*high) => time(*low),
             (true, true) => format!("{} to {}", time(*low), time(*high)),
         },
-        Actual::Share(share) => format!("{:.2}%", share * 100.0),
+        Actual::Share(share) => match share * 100.0 {
+            percent if percent <= 0.0 || percent >= 0.01 => format!("{percent:.2}%"),
+            percent if percent >= 1e-6 => format!("{percent:.6}%"),
+            _ => "less than 0.000001%".to_owned(),
+        },
         Actual::Number(number) if number.fract() == 0.0 => format!("{number}"),
         Actual::Number(number) => format!("{number:.2}"),
         Actual::Money(money, currency) => format!("{money} {currency}"),

@@ -40,7 +40,7 @@ pub fn measured(folder: &Path) -> Vec<Row> {
 pub fn add_up(folder: &Path) -> Value {
     let report = report(folder);
     let rows = measured(folder);
-    assert_eq!(report["schema"], "weighbridge.report/1");
+    assert_eq!(report["schema"], "weighbridge.report/2");
     let endpoints = report["endpoints"].as_object().expect("endpoints");
     for (name, endpoint) in endpoints {
         let requests = &endpoint["requests"];

@@ -141,7 +141,7 @@ fn facts_of_another_version_are_refused() {
     let text = std::fs::read_to_string(&path).expect("a manifest");
     std::fs::write(
         &path,
-        text.replacen("weighbridge.facts/2", "weighbridge.facts/99", 1),
+        text.replacen(weighbridge::record::FACTS_SCHEMA, "weighbridge.facts/99", 1),
     )
     .expect("written");
     sandbox.weighbridge(["report", "out"]).exits(2).says(&[

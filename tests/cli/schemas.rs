@@ -105,7 +105,7 @@ fn the_schemas_refuse_what_the_program_refuses() {
     assert!(
         !errors(
             &report,
-            &serde_json::json!({"schema": "weighbridge.report/1"})
+            &serde_json::json!({"schema": "weighbridge.report/2"})
         )
         .is_empty()
     );

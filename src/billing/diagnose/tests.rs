@@ -53,11 +53,11 @@ fn table() -> PriceTable {
 
 impl Tokens {
     fn cost(self, rates: [u64; 5]) -> u64 {
-        let [input, read, write_5m, write_1h, output] = rates;
+        let [input, read, five, hour, output] = rates;
         self.input * input
             + self.read * read
-            + self.write_5m * write_5m
-            + self.write_1h * write_1h
+            + self.write_5m * five
+            + self.write_1h * hour
             + self.output * output
             + REQUEST
     }
@@ -107,9 +107,8 @@ impl Tokens {
 /// What is recorded by each mistake, in billionths, and its code and detail.
 fn mistakes(t: Tokens) -> Vec<(Code, Option<&'static str>, u64)> {
     let base = t.cost(RATES);
-    let [input, read, write_5m, write_1h, output] = RATES;
-    let rates =
-        |input, read, write_5m, write_1h, output| t.cost([input, read, write_5m, write_1h, output]);
+    let [input, read, five, hour, output] = RATES;
+    let rates = |input, read, five, hour, output| t.cost([input, read, five, hour, output]);
     let with_output = |tokens| {
         Tokens {
             output: tokens,
@@ -124,7 +123,7 @@ fn mistakes(t: Tokens) -> Vec<(Code, Option<&'static str>, u64)> {
         (
             Code::CacheDropped,
             Some("nothing for cache_read"),
-            rates(input, 0, write_5m, write_1h, output),
+            rates(input, 0, five, hour, output),
         ),
         (
             Code::CacheDropped,
@@ -139,22 +138,22 @@ fn mistakes(t: Tokens) -> Vec<(Code, Option<&'static str>, u64)> {
         (
             Code::CacheTierWrong,
             Some("cache_read at the input rate"),
-            rates(input, input, write_5m, write_1h, output),
+            rates(input, input, five, hour, output),
         ),
         (
             Code::CacheTierWrong,
             Some("cache_write_1h at the rate for five minutes"),
-            rates(input, read, write_5m, write_5m, output),
+            rates(input, read, five, five, output),
         ),
         (
             Code::CacheTierWrong,
             Some("cache_read at the input rate and cache_write_1h at the rate for five minutes"),
-            rates(input, input, write_5m, write_5m, output),
+            rates(input, input, five, five, output),
         ),
         (
             Code::CacheTierWrong,
             Some("cache_write_5m at the rate for an hour"),
-            rates(input, read, write_1h, write_1h, output),
+            rates(input, read, hour, hour, output),
         ),
         (
             Code::CacheTierWrong,
@@ -193,7 +192,7 @@ fn mistakes(t: Tokens) -> Vec<(Code, Option<&'static str>, u64)> {
         (
             Code::RatesSwapped,
             None,
-            rates(output, read, write_5m, write_1h, input),
+            rates(output, read, five, hour, input),
         ),
         (Code::RetryDouble, Some("2 times"), base * 2),
         (Code::Unit1k1m, Some("1,000 times the amount"), base * 1_000),
@@ -209,8 +208,11 @@ fn findings(table: &PriceTable, records: &[Record]) -> Vec<Finding> {
     bills.flat_map(|bill| bill.findings).collect()
 }
 
+/// Causes, each with its detail.
+type Causes = Vec<(Code, Option<String>)>;
+
 /// Each finding as its code, how many, and its causes with their details.
-fn told(found: &[Finding]) -> Vec<(Code, u64, Vec<(Code, Option<String>)>)> {
+fn told(found: &[Finding]) -> Vec<(Code, u64, Causes)> {
     let causes = |f: &Finding| {
         f.causes
             .iter()
@@ -311,8 +313,8 @@ fn a_float_s_noise_hides_no_cause() {
 fn two_mistakes_in_one_bill_are_both_named_and_their_sums_add_up() {
     let table = table();
     let t = TOKENS;
-    let [input, read, write_5m, write_1h, output] = RATES;
-    let swapped = |t: Tokens| t.cost([output, read, write_5m, write_1h, input]);
+    let [input, read, five, hour, output] = RATES;
+    let swapped = |t: Tokens| t.cost([output, read, five, hour, input]);
     let no_reasoning = Tokens {
         output: t.output - t.reasoning,
         ..t
@@ -334,7 +336,7 @@ fn two_mistakes_in_one_bill_are_both_named_and_their_sums_add_up() {
         (
             Code::CacheDropped,
             Code::RetryDouble,
-            2 * t.cost([input, 0, write_5m, write_1h, output]),
+            2 * t.cost([input, 0, five, hour, output]),
         ),
         (
             Code::ModelAlias,
@@ -344,7 +346,7 @@ fn two_mistakes_in_one_bill_are_both_named_and_their_sums_add_up() {
         (
             Code::TerminalEventMissed,
             Code::CacheTierWrong,
-            Tokens { output: 0, ..t }.cost([input, input, write_5m, write_1h, output]),
+            Tokens { output: 0, ..t }.cost([input, input, five, hour, output]),
         ),
     ] {
         for endpoint in Endpoint::ALL {

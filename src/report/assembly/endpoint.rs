@@ -3,20 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::AgainstTruth;
-use super::cost::cost;
 use super::latency::{latency, latency_of, ms};
-use crate::billing::bill::EndpointBill;
 use crate::billing::verify::Verification;
 use crate::endpoint::Endpoint;
 use crate::manifest::ConnectTotals;
 use crate::metrics::{
     Counts, Distribution, EndpointSummary, Kind, KindSummary, Metric, UsageTotals,
 };
-use crate::money::Currency;
 use crate::record::Outcome;
 use crate::report::{
-    ClassReport, ClassRequests, Connects, EndpointReport, Gaps, Mode, Quantiles, Requests, Size,
-    Sizes, Throughput, ToolCalls, Truth as TruthReport, Usage,
+    ClassReport, ClassRequests, Connects, Cost, EndpointReport, Gaps, Mode, Quantiles, Requests,
+    Size, Sizes, Throughput, ToolCalls, Truth as TruthReport, Usage,
 };
 
 /// Planned and achieved sizes may differ by this share before the report warns.
@@ -26,8 +23,7 @@ pub(super) fn endpoint_report(
     summary: &EndpointSummary,
     planned: Option<u64>,
     limited: bool,
-    currency: Currency,
-    bill: Option<&EndpointBill>,
+    cost: Cost,
     verification: Option<&Verification>,
     against: Option<&AgainstTruth>,
 ) -> EndpointReport {
@@ -88,7 +84,7 @@ pub(super) fn endpoint_report(
             extra: against.map(|a| a.extra_calls),
             unknown_name: calls.unknown_name,
         },
-        cost: cost(currency, bill),
+        cost,
         truth,
     }
 }

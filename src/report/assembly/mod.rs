@@ -4,15 +4,15 @@ mod cost;
 mod endpoint;
 mod judgement;
 mod latency;
+mod ledger;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{EndpointReport, REPORT_SCHEMA, Report, Run, Spent};
+use super::{EndpointReport, Ledger, REPORT_SCHEMA, Report, Run, Spent};
 use crate::billing::Attempt;
 use crate::billing::bill::{Bill, EndpointBill};
 use crate::billing::finding::Finding;
-use crate::billing::ledger;
 use crate::billing::policy::Policy;
 use crate::billing::prices::PriceTable;
 use crate::billing::verify::{Verification, Verifier};
@@ -25,7 +25,9 @@ use crate::record::{CallRecord, Health, Outcome, Phase, Record, Second};
 use crate::time::{Offset, Window};
 use crate::truth::Truth;
 use crate::verdict::{self, End, Evidence};
+use cost::cost;
 use endpoint::{connects, endpoint_report, size_warnings};
+use ledger::ledger;
 
 /// The facts do not add up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +64,7 @@ pub struct Assembly<'a> {
     answered: Answered,
     evidence: Evidence,
     series: Series,
+    ledger: Option<Ledger>,
     ledger_warnings: Vec<String>,
     torn: bool,
 }
@@ -124,6 +127,7 @@ impl<'a> Assembly<'a> {
                     .min()
                     .unwrap_or(Offset::ZERO),
             ),
+            ledger: None,
             ledger_warnings: Vec::new(),
             torn: false,
         }
@@ -151,7 +155,8 @@ impl<'a> Assembly<'a> {
                 self.bill.orphans(*endpoint, orphans, of);
             }
         }
-        self.ledger_warnings = ledger::warnings(summary);
+        self.ledger = ledger(summary);
+        self.ledger_warnings = crate::billing::ledger::warnings(summary);
     }
 
     /// Whether an attempt is held against the journal: a complete answer of the measured phase.
@@ -293,6 +298,10 @@ impl<'a> Assembly<'a> {
         warnings.extend(validity.warnings.iter().cloned());
         warnings.extend(self.ledger_warnings.iter().cloned());
         warnings.extend(journal_warning(manifest.truth.as_deref(), self.answered));
+        let day = manifest
+            .started_at
+            .get(..10)
+            .and_then(|day| day.parse().ok());
         let endpoints: BTreeMap<Endpoint, EndpointReport> = self
             .summary
             .endpoints
@@ -302,8 +311,12 @@ impl<'a> Assembly<'a> {
                     summary,
                     manifest.planned.get(endpoint).copied(),
                     self.limits.is_some(),
-                    currency,
-                    bills.get(endpoint),
+                    cost(
+                        self.prices,
+                        day,
+                        bills.get(endpoint),
+                        verifications.get(endpoint),
+                    ),
                     verifications.get(endpoint),
                     self.against_truth.get(endpoint),
                 );
@@ -341,6 +354,7 @@ impl<'a> Assembly<'a> {
             },
             validity: validity.into(),
             endpoints,
+            ledger: self.ledger,
             parity: None,
             verdict: judged.into(),
             series: self.series.points(),

@@ -4,7 +4,7 @@ use super::text::{Paint, WIDTH, item, line, wrap};
 use crate::billing::finding::Severity;
 use crate::endpoint::Endpoint;
 use crate::report::format::count;
-use crate::report::{EndpointReport, Report};
+use crate::report::{EndpointReport, Report, bill};
 
 /// Findings and errors shown per endpoint; `report.json` has all.
 const LIST_MAX: usize = 6;
@@ -15,48 +15,7 @@ pub(super) fn lists(
     endpoints: &[(&Endpoint, &EndpointReport)],
     paint: Paint,
 ) {
-    let findings: Vec<_> = endpoints
-        .iter()
-        .flat_map(|(_, e)| &e.cost.findings)
-        .collect();
-    if !findings.is_empty() {
-        line(out, &paint.bold("findings"));
-        for finding in findings.iter().take(LIST_MAX * endpoints.len()) {
-            let code = finding.code.to_string();
-            let code = match finding.severity {
-                Severity::Wrong => paint.bad(&code),
-                Severity::Unknown => paint.unsure(&code),
-                Severity::Info => paint.dim(&code),
-            };
-            let mode = if finding.streaming {
-                "streams"
-            } else {
-                "whole bodies"
-            };
-            line(
-                out,
-                &format!(
-                    "  {code}  {} {mode}, {} of {}",
-                    finding.endpoint,
-                    count(finding.count),
-                    count(finding.of)
-                ),
-            );
-            for text in wrap(&finding.message, WIDTH - 6) {
-                line(out, &format!("      {text}"));
-            }
-        }
-        if findings.len() > LIST_MAX * endpoints.len() {
-            line(
-                out,
-                &format!(
-                    "  ... {} more in report.json",
-                    findings.len() - LIST_MAX * endpoints.len()
-                ),
-            );
-        }
-        out.push('\n');
-    }
+    findings(out, endpoints, paint);
     let errors: Vec<(&Endpoint, &String, &u64)> = endpoints
         .iter()
         .flat_map(|(endpoint, e)| {
@@ -101,14 +60,57 @@ pub(super) fn lists(
     }
 }
 
-/// What the numbers rest on: a bill can only be as true as its token counts.
+fn findings(out: &mut String, endpoints: &[(&Endpoint, &EndpointReport)], paint: Paint) {
+    let findings: Vec<_> = endpoints
+        .iter()
+        .flat_map(|(_, e)| &e.cost.findings)
+        .collect();
+    if findings.is_empty() {
+        return;
+    }
+    line(out, &paint.bold("findings"));
+    let most = LIST_MAX * endpoints.len();
+    for finding in findings.iter().take(most) {
+        let code = finding.code.to_string();
+        let code = match finding.severity {
+            Severity::Wrong => paint.bad(&code),
+            Severity::Unknown => paint.unsure(&code),
+            Severity::Info => paint.dim(&code),
+        };
+        line(out, &format!("  {code}  {}", bill::about(finding)));
+        for text in wrap(&finding.message, WIDTH - 6) {
+            line(out, &format!("      {text}"));
+        }
+        for text in bill::causes(finding)
+            .iter()
+            .flat_map(|text| wrap(text, WIDTH - 6))
+        {
+            line(out, &format!("      {text}"));
+        }
+        for text in bill::examples(finding)
+            .iter()
+            .flat_map(|text| wrap(text, WIDTH - 6))
+        {
+            line(out, &format!("      {}", paint.dim(&text)));
+        }
+    }
+    if findings.len() > most {
+        line(
+            out,
+            &format!("  ... {} more in report.json", findings.len() - most),
+        );
+    }
+    out.push('\n');
+}
+
+/// What the numbers rest on, beside what the headline says.
 pub(in crate::report) fn basis(report: &Report) -> String {
-    let tokens = match &report.run.truth {
-        Some(truth) => format!("token counts are held against the journal of {truth}"),
-        None => "token counts are the gateway's own: what is verified is the arithmetic (recorded = usage x price)".to_owned(),
+    let journal = match &report.run.truth {
+        Some(truth) => format!("token counts are held against the journal of {truth}; "),
+        None => String::new(),
     };
     format!(
-        "Prices {}; {tokens}; tpot and token rates rest on reported usage.",
+        "Prices {}; a bill's arithmetic is recorded = usage x price; {journal}tpot and token rates rest on reported usage.",
         &report.run.prices_sha256[..12]
     )
 }

@@ -5,6 +5,7 @@ mod cost;
 mod lists;
 mod text;
 
+use super::bill::{self, Came};
 use super::{EndpointReport, Report};
 use crate::endpoint::Endpoint;
 use crate::verdict::{GateStatus, Status};
@@ -40,7 +41,7 @@ pub fn console(report: &Report, color: bool) -> String {
     throughput(&mut out, &each, paint);
     tokens(&mut out, &each, paint);
     tool_calls(&mut out, &endpoints, &each, paint);
-    cost(&mut out, &each, paint);
+    cost(&mut out, report, &each, paint);
     lists(&mut out, report, &endpoints, paint);
     out
 }
@@ -77,6 +78,16 @@ fn headline(out: &mut String, report: &Report, paint: Paint) {
     for reason in &report.verdict.reasons {
         for text in wrap(reason, WIDTH - 2) {
             line(out, &format!("  {text}"));
+        }
+    }
+    if let Some((came, bill)) = bill::headline(report) {
+        for text in wrap(&bill, WIDTH) {
+            let text = match came {
+                Came::Verified => paint.good(&text),
+                Came::Wrong => paint.bad(&text),
+                Came::Matched | Came::Open => paint.unsure(&text),
+            };
+            line(out, &text);
         }
     }
     if !report.validity.valid {

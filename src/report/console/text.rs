@@ -11,6 +11,9 @@ pub(super) const COLUMN: usize = 38;
 /// Widest line; longer texts are wrapped.
 pub(super) const WIDTH: usize = 100;
 
+/// Blanks between the columns of a table.
+const GAP: usize = 2;
+
 /// Colours, or none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paint(pub bool);
@@ -96,6 +99,54 @@ fn wrap_cell(cell: &str) -> Vec<String> {
 pub(super) fn item(out: &mut String, text: &str) {
     for (n, part) in wrap(text, WIDTH - 4).into_iter().enumerate() {
         line(out, &format!("  {} {part}", if n == 0 { "-" } else { " " }));
+    }
+}
+
+/// A table as wide as it needs to be: words at the left, numbers at the right. Words that leave no room
+/// stand on a line of their own.
+pub(super) fn table(
+    out: &mut String,
+    name: &str,
+    heads: &[&str],
+    rows: &[Vec<String>],
+    paint: Paint,
+) {
+    let length = |text: &str| text.chars().count();
+    let widths: Vec<usize> = heads
+        .iter()
+        .enumerate()
+        .map(|(n, head)| {
+            let cells = rows.iter().map(|row| length(&row[n + 1]));
+            cells.fold(length(head), usize::max)
+        })
+        .collect();
+    let numbers: usize = widths.iter().map(|width| width + GAP).sum();
+    let words = rows.iter().map(|row| length(&row[0]) + 2);
+    let words = words.fold(length(name), usize::max);
+    let words = words.min(WIDTH.saturating_sub(numbers)).max(length(name));
+    let cells = |cells: &mut dyn Iterator<Item = &str>| {
+        let aligned = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:>width$}", width = width + GAP));
+        aligned.collect::<String>()
+    };
+    let head = cells(&mut heads.iter().copied());
+    line(
+        out,
+        &format!(
+            "{}{}",
+            paint.bold(&format!("{name:<words$}")),
+            paint.dim(&head)
+        ),
+    );
+    for row in rows {
+        let mut first = format!("  {}", row[0]);
+        if length(&first) > words {
+            line(out, &first);
+            first.clear();
+        }
+        let rest = cells(&mut row[1..].iter().map(String::as_str));
+        line(out, &format!("{first:<words$}{rest}"));
     }
 }
 
