@@ -4,6 +4,8 @@
 
 // What is wrong before the first request: exit 2, and a message with the place and the fix.
 mod bad_input;
+// What a budget lets through.
+mod budget;
 // A disk that has no room for the facts.
 mod disk;
 // Targets that fail in every known way: records and outcomes, never a crash.
