@@ -45,6 +45,7 @@ pub mod client;
 pub mod offline;
 pub mod store;
 
+pub mod preview;
 pub mod review;
 pub mod run;
 

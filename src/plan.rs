@@ -3,11 +3,17 @@
 //! It says which turns there are, in what order a session goes to the endpoints, and what each
 //! turn sends; it sends nothing and reads no clock.
 
+use std::fmt;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use rand::RngExt as _;
 
+use crate::billing::predict::TokenKind;
+use crate::billing::prices::{PriceRow, PriceTable};
 use crate::endpoint::Endpoint;
+use crate::money::Money;
+use crate::prompt::CacheTtl;
 use crate::protocol::{self, Encoded};
 use crate::record::{Phase, Record};
 use crate::schedule::{self, Part, Users};
@@ -152,6 +158,43 @@ impl Plan {
         }
     }
 
+    /// What the turns will be billed for and `prices` has no price of on `date`, UTC.
+    pub fn unpriced(&self, prices: &PriceTable, date: Date) -> Vec<Unpriced> {
+        let tier = self.dialect.service_tier.as_deref();
+        let mut unpriced = Vec::new();
+        for (model, _) in &self.workload.models {
+            let unknown = |why| Unpriced {
+                model: model.clone(),
+                tier: tier.map(str::to_owned),
+                table: prices.name().to_owned(),
+                why,
+            };
+            let Some(tariff) = prices.tariff(model, tier, date) else {
+                unpriced.push(unknown(Missing::Row(date)));
+                continue;
+            };
+            let cached = self.workload.prefix.as_ref();
+            // Only this endpoint says what it wrote, and bills it.
+            let written = cached.filter(|_| self.endpoints.contains(&Endpoint::Anthropic));
+            let kept = |ttl| written.is_some_and(|prefix| prefix.ttl == ttl);
+            let needed = [
+                (true, TokenKind::Input),
+                (true, TokenKind::Output),
+                (cached.is_some(), TokenKind::CacheRead),
+                (kept(CacheTtl::FiveMinutes), TokenKind::CacheWrite5m),
+                (kept(CacheTtl::Hour), TokenKind::CacheWrite1h),
+            ];
+            for row in tariff.rows() {
+                for (needed, kind) in needed {
+                    if needed && price_of(row, kind).is_none() {
+                        unpriced.push(unknown(Missing::Price(row.line, kind)));
+                    }
+                }
+            }
+        }
+        unpriced
+    }
+
     /// What the run will do, for people and for checks before it starts.
     pub fn forecast(&self) -> Forecast {
         let sessions = |part| self.schedule.sessions(part, self.seed);
@@ -170,6 +213,63 @@ impl Plan {
             output_tokens_mean: self.workload.output_mean(),
             input_tokens_max: self.workload.input_max(),
             output_tokens_max: self.workload.output_max(),
+        }
+    }
+}
+
+fn price_of(row: &PriceRow, kind: TokenKind) -> Option<Money> {
+    let rates = &row.rates;
+    match kind {
+        TokenKind::Input => rates.input,
+        TokenKind::CacheRead => rates.cache_read,
+        TokenKind::CacheWrite5m => rates.cache_write_5m,
+        TokenKind::CacheWrite1h => rates.cache_write_1h,
+        TokenKind::Output => rates.output,
+    }
+}
+
+/// What has no price, though requests will be billed for it. Its `Display` says where, and the fix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpriced {
+    /// The model that is asked for.
+    pub model: String,
+    /// The service tier that is asked for.
+    pub tier: Option<String>,
+    /// The price table's name.
+    pub table: String,
+    /// What it lacks.
+    pub why: Missing,
+}
+
+/// What a price table lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A row that holds on this day, UTC.
+    Row(Date),
+    /// The price of this kind of tokens in the row on this line.
+    Price(u64, TokenKind),
+}
+
+impl fmt::Display for Unpriced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            model, tier, table, ..
+        } = self;
+        let tier = tier
+            .as_ref()
+            .map(|tier| format!(" in the service tier `{tier}`"));
+        let tier = tier.unwrap_or_default();
+        match self.why {
+            Missing::Row(date) => write!(
+                f,
+                "{table}: no row for `{model}`{tier} holds on {date}; add one"
+            ),
+            Missing::Price(line, kind) => write!(
+                f,
+                "{table}:{line}: {}: the price of {} of `{model}`{tier} is unknown; fill it in, `0` if they are free",
+                kind.column(),
+                kind.name()
+            ),
         }
     }
 }

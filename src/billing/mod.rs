@@ -11,9 +11,12 @@
 //! clock. Reconciling shows *that* costs differ, grouped so that a cause can be seen; it does not
 //! name the cause.
 
+#![deny(clippy::float_arithmetic)]
+
 mod account;
 pub mod bill;
 pub mod budget;
+pub mod diagnose;
 pub mod finding;
 pub mod ledger;
 pub mod policy;
@@ -22,6 +25,7 @@ pub mod prices;
 pub mod quote;
 pub mod reconcile;
 pub mod recorded;
+pub mod separate;
 pub mod verify;
 mod words;
 

@@ -293,6 +293,12 @@ fn inconsistency(usage: &Usage, endpoint: Endpoint) -> Option<String> {
             "{hour} tokens written for an hour of {write} written"
         ));
     }
+    let rest = write - usage.cache_write_1h.unwrap_or(0);
+    if let Some(five) = usage.cache_write_5m.filter(|&five| five != rest) {
+        return Some(format!(
+            "{five} tokens written for five minutes of {rest} not written for an hour"
+        ));
+    }
     let output = usage.output?;
     if let Some(reasoning) = usage.reasoning.filter(|&reasoning| reasoning > output) {
         return Some(format!("{reasoning} reasoning of {output} output tokens"));

@@ -12,9 +12,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::billing::budget::Budget;
 use crate::billing::ledger::{Columns, Format};
-use crate::billing::predict;
 use crate::billing::quote::quote;
 use crate::clock::Start;
+use crate::preview::{Preview, Terms};
 use crate::report::console;
 use crate::review;
 use crate::run::live;
@@ -326,6 +326,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     }
     let inputs = args.scenario.load()?;
     show(&format!("{}\n", preview(&inputs, Start::now())))?;
+    live::check_prices(&inputs, &live::plan(&inputs))?;
     Ok(Exit::Passed)
 }
 
@@ -419,40 +420,18 @@ fn preview(inputs: &Inputs, start: Start) -> String {
         live::describe(&plan),
         forecast.in_flight_max
     ));
-    if let Some(measured) = forecast.measured_sessions {
-        let requests =
-            (measured + forecast.warmup_sessions.unwrap_or(0)) * plan.endpoints.len() as u64;
-        let date = start.utc().to_zoned(jiff::tz::TimeZone::UTC).date();
-        // Of several models, the dearest: a preview may be too high, never too low.
-        let cost = |input, output| {
-            let costs = scenario.target.models.iter().map(|model| {
-                let tariffs = inputs.prices.tariffs(model, date);
-                predict::worst_case(&tariffs, input, output)
-                    .ok()??
-                    .checked_mul(requests)
-                    .ok()
-            });
-            costs
-                .reduce(|a, b| Some(a?.max(b?)))
-                .flatten()
-                .map(|c| c.display(inputs.prices.currency()))
-        };
-        let expected = cost(forecast.input_tokens_mean, forecast.output_tokens_mean);
-        let worst = cost(forecast.input_tokens_max, forecast.output_tokens_max);
-        if let (Some(expected), Some(worst)) = (expected, worst) {
-            let besides = if forecast.warmup_sessions.is_none() {
-                ", and the warm-up's"
-            } else {
-                ""
-            };
-            lines.push(format!(
-                "{requests} requests{besides}; about {expected}, at most about {worst}"
-            ));
-        }
-    }
-    if let Some((budget, currency)) = &scenario.pricing.budget {
-        lines.push(format!("budget {}", budget.display(*currency)));
-    }
+    let target = &scenario.target;
+    let terms = Terms {
+        date: start.utc().to_zoned(jiff::tz::TimeZone::UTC).date(),
+        attempts_max: target.retries.map_or(1, |retries| retries.attempts_max),
+        budget: scenario.pricing.budget.map(|(amount, _)| amount),
+        reasoning_share: match (&target.origin, &inputs.upstream) {
+            (Some(_), _) => 0.0,
+            (None, Some((config, _))) => config.behaviour.output.reasoning_share,
+            (None, None) => target.offline.reasoning_share,
+        },
+    };
+    lines.push(Preview::new(&plan, &inputs.prices, &terms).to_string());
     lines.join("\n")
 }
 

@@ -77,11 +77,17 @@ impl Spend {
         record: &Record,
         date: jiff::civil::Date,
     ) {
-        let tier = record.requested_tier.as_deref();
-        let tariff = self.prices.tariff(&record.requested_model, tier, date);
-        let by_usage = tariff
-            .and_then(|tariff| predict(&tariff, &record.final_usage(), record.endpoint).ok())
-            .map(|p| p.total.max(p.rounded.unwrap_or(p.total)));
+        // Of the tier that was asked for and the one that was served, the dearer.
+        let tiers = [&record.requested_tier, &record.served_tier];
+        let by_usage = tiers
+            .into_iter()
+            .filter_map(|tier| {
+                let model = &record.requested_model;
+                let tariff = self.prices.tariff(model, tier.as_deref(), date)?;
+                let p = predict(&tariff, &record.final_usage(), record.endpoint).ok()?;
+                Some(p.total.max(p.rounded.unwrap_or(p.total)))
+            })
+            .max();
         // What was refused or never sent costs nothing; of anything else without a usage we cannot
         // know, and the worst case stays spent.
         let free = self.policy.charge(record) == Charge::Free;

@@ -501,9 +501,8 @@ fn a_budget_without_a_price_on_the_day_of_the_run() {
         .output()
         .exits(2)
         .says(&[
-            "`magistral-small-latest` has no price on",
-            "old.csv",
-            "add a row for today",
+            "old.csv: no row for `magistral-small-latest` holds on ",
+            "add one",
         ]);
     assert!(
         !sandbox.path("out").exists(),

@@ -10,6 +10,8 @@ mod disk;
 mod faults;
 // Signals and sudden death: what was measured until then is kept.
 mod interrupt;
+// Runs that are there for their bill.
+mod billing;
 // Look-ups and ledgers: costs that are said after the fact.
 mod late;
 // `[load]`: what is refused, and the shipped scenario of each kind.

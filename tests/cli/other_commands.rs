@@ -73,7 +73,8 @@ fn check_says_what_would_be_done_and_does_nothing() {
         .shows(&[
             "quick: magistral-small-latest on the offline upstream (openai and anthropic)",
             "closed loop, 2 users, 3 requests per endpoint",
-            "6 requests; about $0.000216,",
+            "6 requests and 2 before the load: expected $0.000288, at most $0.00",
+            "  openai     expected $0.000144,",
         ]);
     assert!(!sandbox.path("reports").exists());
     sandbox

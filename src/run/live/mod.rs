@@ -26,7 +26,7 @@ use crate::endpoint::Endpoint;
 use crate::manifest::{ConnectTotals, Environment, Manifest};
 use crate::money::Money;
 use crate::offline::{self, OfflineUpstream};
-use crate::plan::Plan;
+use crate::plan::{Plan, Unpriced};
 use crate::protocol;
 use crate::record::FACTS_SCHEMA;
 use crate::scenario::{HttpVersion, Scenario};
@@ -54,18 +54,9 @@ pub enum RunError {
         "the key in `{0}` has characters that cannot be sent in a header; check it for line breaks and quotes"
     )]
     KeyInvalid(String),
-    /// A budget, and a model whose prices hold on other days.
-    #[error(
-        "`{model}` has no price on {today} in {table}, whose rows hold on other days; the budget needs one: add a row for today"
-    )]
-    NoPriceToday {
-        /// The model.
-        model: String,
-        /// The table's name.
-        table: String,
-        /// The day, UTC.
-        today: jiff::civil::Date,
-    },
+    /// A budget, and something that the run would be billed for without a price.
+    #[error("the budget needs a price of everything that the run is billed for: {}", all_of(.0))]
+    Unpriced(Vec<Unpriced>),
     /// An endpoint refused the preflight request.
     #[error(
         "the {endpoint} endpoint refused the preflight request with status {status}{said}; check {check}"
@@ -163,7 +154,7 @@ impl<'a> Ready<'a> {
             certificates(pem)?;
         }
         let plan = plan(inputs);
-        check_prices_today(inputs)?;
+        check_prices(inputs, &plan)?;
         let forecast = plan.forecast();
         if forecast.measured_sessions == Some(0) {
             return Err(RunError::NothingPlanned);
@@ -310,21 +301,23 @@ fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
-/// Under a budget, each model needs a price on the day of the run.
-fn check_prices_today(inputs: &Inputs) -> Result<(), RunError> {
+/// Under a budget, whatever the run is billed for needs a price on the day of the run.
+pub fn check_prices(inputs: &Inputs, plan: &Plan) -> Result<(), RunError> {
     if inputs.scenario.pricing.budget.is_none() {
         return Ok(());
     }
     let today = Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date();
-    let unpriced = |model: &&String| inputs.prices.tariff(model, None, today).is_none();
-    match inputs.scenario.target.models.iter().find(unpriced) {
-        Some(model) => Err(RunError::NoPriceToday {
-            model: model.clone(),
-            table: inputs.prices.name().to_owned(),
-            today,
-        }),
-        None => Ok(()),
+    let unpriced = plan.unpriced(&inputs.prices, today);
+    if unpriced.is_empty() {
+        Ok(())
+    } else {
+        Err(RunError::Unpriced(unpriced))
     }
+}
+
+fn all_of(unpriced: &[Unpriced]) -> String {
+    let texts: Vec<String> = unpriced.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }
 
 /// What comes from the environment and must not leave the process but in headers.

@@ -10,6 +10,8 @@
 //! An amount does not know its currency: a price table has one, and whoever shows an amount says
 //! which.
 
+#![deny(clippy::float_arithmetic)]
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -177,6 +179,29 @@ impl Money {
         exact(times(self.0, mantissa, places + 2))
     }
 
+    /// How many hundredths of `whole` the amount is, half-even at `places`; `None` of nothing, and where
+    /// the result is out of range or `places` beyond 28.
+    pub fn percent_of(self, whole: Self, places: u32) -> Option<Self> {
+        if whole.is_zero() || places > PLACES {
+            return None;
+        }
+        let (part, of) = (self.0.unsigned_abs(), whole.0.unsigned_abs());
+        let (mut quotient, mut rest) = (part / of, part % of);
+        for _ in 0..places + 2 {
+            let (digit, next) = tenfold(rest, of);
+            quotient = quotient.checked_mul(10)?.checked_add(digit)?;
+            rest = next;
+        }
+        // Both are below 10^38 each, so twice the rest fits.
+        let twice = rest * 2;
+        if twice > of || (twice == of && quotient % 2 == 1) {
+            quotient += 1;
+        }
+        let size = i128::try_from(quotient).ok()?;
+        let negative = self.is_negative() != whole.is_negative();
+        Self::new(if negative { -size } else { size }, places)
+    }
+
     /// The distance from zero.
     #[must_use]
     pub const fn abs(self) -> Self {
@@ -251,16 +276,44 @@ fn exponent(text: &str) -> Option<i64> {
     Some(if text.starts_with('-') { -size } else { size })
 }
 
-/// `units` x `factor` x 10^-`places`, if that is whole. Tens are taken out first, so that no
-/// intermediate overflows where the result would not.
-fn times(mut units: i128, factor: i128, mut places: u32) -> Option<i128> {
-    while places > 0 && units % 10 == 0 {
-        units /= 10;
-        places -= 1;
+/// `units` x `factor` x 10^-`places`, if that is whole. What the divisor has in common with either
+/// factor is taken out first, so that no intermediate overflows where the result would not.
+fn times(units: i128, factor: i128, places: u32) -> Option<i128> {
+    if units == 0 || factor == 0 {
+        return Some(0);
     }
-    let product = units.checked_mul(factor)?;
-    let divisor = 10_i128.checked_pow(places)?;
-    (product % divisor == 0).then_some(product / divisor)
+    let mut divisor = 10_u128.checked_pow(places)?;
+    let mut reduced = |factor: i128| {
+        let common = common_divisor(factor.unsigned_abs(), divisor);
+        divisor /= common;
+        i128::try_from(common).map(|common| factor / common).ok()
+    };
+    let product = (reduced(factor)?, reduced(units)?);
+    if divisor > 1 {
+        return None;
+    }
+    product.0.checked_mul(product.1)
+}
+
+/// The greatest number that divides both.
+fn common_divisor(mut a: u128, mut b: u128) -> u128 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Ten times `rest`, divided by `of`: quotient and rest, without an intermediate beyond twice `of`.
+fn tenfold(rest: u128, of: u128) -> (u128, u128) {
+    let (mut digit, mut sum) = (0, 0);
+    for _ in 0..10 {
+        sum += rest;
+        if sum >= of {
+            sum -= of;
+            digit += 1;
+        }
+    }
+    (digit, sum)
 }
 
 fn exact(units: Option<i128>) -> Result<Money, MoneyError> {
@@ -418,6 +471,9 @@ impl fmt::Display for InCurrency {
         }
     }
 }
+
+#[cfg(test)]
+mod oracle;
 
 #[cfg(test)]
 mod tests {
