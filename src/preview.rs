@@ -10,8 +10,10 @@ use std::fmt;
 
 use jiff::civil::Date;
 
+use crate::billing::policy::Policy;
 use crate::billing::predict::{predict, worst_case};
 use crate::billing::prices::PriceTable;
+use crate::billing::separate::{PlannedSize, Separability, separability};
 use crate::endpoint::Endpoint;
 use crate::money::{Currency, Money, RoundMode};
 use crate::plan::{Plan, Planned, Unpriced};
@@ -23,6 +25,10 @@ const SESSIONS_POWER: u32 = 4;
 
 /// Sessions that are looked at where only time will tell how many there are: 10^3.
 const SAMPLE_POWER: u32 = 3;
+
+/// Sessions whose sizes are held against each other, at most: what two causes have in common on so
+/// many, they have in common.
+const SIZES_MAX: u64 = 500;
 
 /// Decimal places of the amounts that are shown.
 const SHOWN_PLACES: u32 = 6;
@@ -36,6 +42,8 @@ pub struct Terms {
     pub attempts_max: u32,
     /// The most that the command may spend.
     pub budget: Option<Money>,
+    /// Who pays for what.
+    pub policy: Policy,
     /// Share of the output that will be reasoning, as far as that is known; 0 to 1.
     pub reasoning_share: f64,
 }
@@ -60,6 +68,8 @@ pub struct Preview {
     pub budget: Option<Money>,
     /// What has no price.
     pub unpriced: Vec<Unpriced>,
+    /// Which causes of a wrong bill the planned sizes can tell apart.
+    pub separability: Separability,
     /// Currency of the amounts.
     pub currency: Currency,
 }
@@ -159,8 +169,40 @@ impl Preview {
             endpoints,
             budget: terms.budget,
             unpriced: plan.unpriced(prices, terms.date),
+            separability: separability(
+                prices,
+                terms.policy,
+                terms.date,
+                sizes(plan, terms.reasoning_share),
+            ),
             currency: prices.currency(),
         }
+    }
+
+    /// The causes of a wrong bill that the planned sizes could not tell apart, in at most so many lines.
+    pub fn warnings(&self, lines_max: usize) -> Vec<String> {
+        let mut lines = self.separability.warnings();
+        if lines.len() > lines_max {
+            let more = lines.len() - lines_max;
+            lines.truncate(lines_max);
+            lines.push(format!("{more} more: see `weighbridge check`"));
+        }
+        lines
+    }
+
+    /// The causes that the plan has no means to show, a line for each thing that is missing.
+    pub fn blind_spots(&self) -> Vec<String> {
+        let mut missing: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (code, why) in &self.separability.unseen {
+            match missing.iter_mut().find(|(known, _)| known == why) {
+                Some((_, codes)) => codes.push(code.name()),
+                None => missing.push((why, vec![code.name()])),
+            }
+        }
+        missing
+            .into_iter()
+            .map(|(why, codes)| format!("{} cannot be seen: {why}", codes.join(", ")))
+            .collect()
     }
 
     /// How many of how many requests the budget allows if each costs as much as it can; `None`
@@ -278,6 +320,49 @@ fn expected(planned: &Planned, plan: &Plan, prices: &PriceTable, terms: &Terms) 
     Some(prediction.rounded.unwrap_or(prediction.total))
 }
 
+/// The sizes of the planned load, session by session: those of the first sessions.
+fn sizes(plan: &Plan, reasoning_share: f64) -> impl Iterator<Item = PlannedSize> {
+    let sessions = plan.forecast().measured_sessions;
+    let sessions = sessions.map_or(SIZES_MAX, |sessions| sessions.min(SIZES_MAX));
+    let mut written: Vec<(Endpoint, String, bool)> = Vec::new();
+    let planned = (0..sessions).flat_map(move |session| {
+        plan.endpoints
+            .iter()
+            .map(move |&endpoint| plan.turn(Part::Measured, session, endpoint))
+    });
+    planned.map(move |planned| {
+        let usage = usage(&planned, plan, reasoning_share);
+        let record = planned.record;
+        let cached = usage.cache_read.unwrap_or(0);
+        // The first of its kind finds nothing to read, and this endpoint bills what it writes.
+        let kind = (
+            record.endpoint,
+            record.requested_model.clone(),
+            planned.offered.is_empty(),
+        );
+        let first = !written.contains(&kind);
+        if first {
+            written.push(kind);
+        }
+        let (cache_read, cache_write) = match (first, record.endpoint) {
+            (false, _) => (cached, 0),
+            (true, Endpoint::Anthropic) => (0, cached),
+            (true, Endpoint::OpenAi) => (0, 0),
+        };
+        PlannedSize {
+            endpoint: record.endpoint,
+            streaming: record.streaming,
+            model: record.requested_model,
+            service_tier: record.requested_tier,
+            input: record.planned_input,
+            output: record.output_limit.unwrap_or(0),
+            cache_read,
+            cache_write,
+            reasoning: usage.reasoning.unwrap_or(0),
+        }
+    })
+}
+
 /// The usage that is expected of a planned request: the shared prefix comes from a cache. The input
 /// holds the cached tokens, the output the reasoning.
 fn usage(planned: &Planned, plan: &Plan, reasoning_share: f64) -> Usage {
@@ -318,7 +403,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -364,6 +449,7 @@ mod tests {
             date: day(),
             attempts_max: 1,
             budget: None,
+            policy: Policy::default(),
             reasoning_share: 0.0,
         }
     }
@@ -498,6 +584,29 @@ mod tests {
             assert!(said.contains(expected), "{expected} in {said}");
         }
         assert!(!said.contains("cache_write_5m"), "{said}");
+    }
+
+    #[test]
+    fn what_the_sizes_cannot_show_is_said() {
+        let fixed = preview(&plan(LOAD), &terms());
+        let all = fixed.warnings(usize::MAX);
+        assert!(
+            all.iter()
+                .any(|line| line.contains("RETRY_DOUBLE cannot be told from MODEL_ALIAS")),
+            "{all:?}"
+        );
+        assert_eq!(
+            fixed.warnings(0),
+            [format!("{} more: see `weighbridge check`", all.len())]
+        );
+        let unseen = fixed.blind_spots();
+        assert!(
+            unseen.contains(
+                &"CACHE_DOUBLE, CACHE_DROPPED, CACHE_TIER_WRONG cannot be seen: no cached tokens are planned"
+                    .to_owned()
+            ),
+            "{unseen:?}"
+        );
     }
 
     #[test]

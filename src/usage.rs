@@ -51,6 +51,23 @@ impl Usage {
         })
     }
 
+    /// A usage whose `input` holds every input token, cached ones included, in the accounting of `endpoint`;
+    /// `None` where more tokens are said to be cached than there are.
+    pub fn from_total_input(self, endpoint: Endpoint) -> Option<Self> {
+        let apart = match endpoint {
+            Endpoint::OpenAi => 0,
+            Endpoint::Anthropic => {
+                let read = self.cache_read.unwrap_or(0);
+                read.checked_add(self.cache_write.unwrap_or(0))?
+            }
+        };
+        let input = match self.input {
+            Some(input) => Some(input.checked_sub(apart)?),
+            None => None,
+        };
+        Some(Self { input, ..self })
+    }
+
     /// Input tokens that were neither read from nor written to a cache. `None` where input is
     /// unknown, or where more tokens are said to be cached than there are.
     pub fn uncached_input(&self, endpoint: Endpoint) -> Option<u64> {
@@ -120,6 +137,26 @@ mod tests {
         };
         assert_eq!(anthropic.total_input(Endpoint::Anthropic), Some(100));
         assert_eq!(anthropic.uncached_input(Endpoint::Anthropic), Some(25));
+    }
+
+    #[test]
+    fn all_input_is_the_same_on_either_endpoint() {
+        let all = Usage {
+            input: Some(100),
+            cache_read: Some(60),
+            cache_write: Some(15),
+            ..Usage::default()
+        };
+        for endpoint in Endpoint::ALL {
+            let usage = all.from_total_input(endpoint).expect("enough");
+            assert_eq!(usage.total_input(endpoint), Some(100));
+            assert_eq!(usage.uncached_input(endpoint), Some(25));
+        }
+        let broken = Usage {
+            cache_read: Some(90),
+            ..all
+        };
+        assert_eq!(broken.from_total_input(Endpoint::Anthropic), None);
     }
 
     #[test]

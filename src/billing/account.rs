@@ -9,7 +9,7 @@ use crate::money::{Currency, Money, MoneyError};
 use crate::record::{Class, Record};
 
 use super::Attempt;
-use super::finding::{Code, Finding, Key, Severity, key};
+use super::finding::{Code, Finding, Key, Severity, key, sort};
 use super::load::{ByLoad, Load};
 use super::policy::Charge;
 use super::prices::Rounding;
@@ -266,7 +266,7 @@ impl Account {
         mut findings: Vec<Finding>,
     ) -> EndpointBill {
         findings.extend(self.load.findings(endpoint));
-        findings.sort_by_key(|f| f.severity);
+        sort(&mut findings);
         let groups = self.groups.iter().map(|(g, t)| (g.clone(), t.sums()));
         let surfaces = self.surfaces.iter().map(|(surface, on)| SurfaceSum {
             surface: surface.clone(),
@@ -284,23 +284,6 @@ impl Account {
             findings,
             worst: self.worst.iter().map(|(_, w)| w.clone()).collect(),
         }
-    }
-
-    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        self.all.merge(&other.all)?;
-        for (group, theirs) in &other.groups {
-            self.groups
-                .entry(group.clone())
-                .or_default()
-                .merge(theirs)?;
-        }
-        for (surface, theirs) in &other.surfaces {
-            self.on_surface(surface, 0).merge(theirs)?;
-        }
-        self.rounded.merge(&other.rounded)?;
-        self.load.merge(&other.load)?;
-        self.take_worst(other.worst.iter().cloned());
-        Ok(())
     }
 
     fn take_worst(&mut self, more: impl IntoIterator<Item = (Key, Worst)>) {

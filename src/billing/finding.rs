@@ -17,6 +17,15 @@ use crate::record::Record;
 /// How many trace ids stand beside a finding.
 pub const EXAMPLES_MAX: usize = 3;
 
+/// Causes of a wrong cost that the kind of the attempt shows by itself.
+const CAUSES_BY_KIND: [Code; 5] = [
+    Code::ErrorBilled,
+    Code::CacheHitBilled,
+    Code::TranslationUsageLost,
+    Code::AbortUnbilled,
+    Code::AbortFull,
+];
+
 /// What a finding means for the numbers.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -278,30 +287,16 @@ impl<S: Sums> Findings<S> {
         sums: &S,
         detail: Option<String>,
     ) -> Result<(), MoneyError> {
-        let key = key(record);
-        let one = Tally {
-            count: 1,
-            sums: sums.clone(),
-            detail: detail.map(|words| (key.clone(), words)),
-            examples: vec![key],
-        };
+        let one = Tally::of(record, sums, detail);
         self.tallies
             .entry((code, Scope::of(record)))
             .or_default()
             .merge(&one)
     }
 
-    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        for (scope, n) in &other.seen {
-            *self.seen.entry(scope.clone()).or_default() += n;
-        }
-        for (group, tally) in &other.tallies {
-            self.tallies
-                .entry(group.clone())
-                .or_default()
-                .merge(tally)?;
-        }
-        Ok(())
+    /// How many attempts of this scope were looked at.
+    pub fn of(&self, scope: &Scope) -> u64 {
+        self.seen.get(scope).copied().unwrap_or(0)
     }
 
     /// The findings at `endpoint`, the gravest first; `message` puts one into words.
@@ -316,29 +311,73 @@ impl<S: Sums> Findings<S> {
             .filter(|((_, s), _)| s.endpoint == endpoint);
         let mut findings: Vec<Finding> = here
             .map(|((code, scope), tally)| {
-                let of = self.seen.get(scope).copied().unwrap_or(0);
-                Finding {
+                let of = self.of(scope);
+                let message = message(*code, scope, tally, of);
+                let is_cause = CAUSES_BY_KIND.contains(code);
+                let cause = is_cause.then_some(Cause {
                     code: *code,
-                    severity: code.severity(),
-                    endpoint,
-                    streaming: scope.streaming,
-                    model: scope.model.clone(),
-                    count: tally.count,
-                    of,
-                    message: message(*code, scope, tally, of),
-                    causes: Vec::new(),
-                    examples: tally.examples.iter().map(|key| key.3.clone()).collect(),
-                }
+                    detail: None,
+                });
+                tally.finding(*code, scope, of, message, cause.into_iter().collect())
             })
             .collect();
-        // Codes are declared by severity, and the map is in their order: stable, so groups stay.
-        findings.sort_by_key(|f| f.severity);
+        sort(&mut findings);
         findings
     }
 }
 
+/// Puts findings in the order of reports: the gravest first, and each kind together.
+pub(super) fn sort(findings: &mut [Finding]) {
+    // Codes are declared by severity. It is stable, so groups stay in their order.
+    findings.sort_by_key(|f| (f.severity, f.code));
+}
+
 impl<S: Sums> Tally<S> {
-    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
+    /// One attempt.
+    pub fn of(record: &Record, sums: &S, detail: Option<String>) -> Self {
+        let key = key(record);
+        Self {
+            count: 1,
+            sums: sums.clone(),
+            detail: detail.map(|words| (key.clone(), words)),
+            examples: vec![key],
+        }
+    }
+
+    /// The same attempts with other sums.
+    pub fn with<T>(&self, sums: T) -> Tally<T> {
+        Tally {
+            count: self.count,
+            sums,
+            detail: self.detail.clone(),
+            examples: self.examples.clone(),
+        }
+    }
+
+    /// The finding on these attempts.
+    pub fn finding(
+        &self,
+        code: Code,
+        scope: &Scope,
+        of: u64,
+        message: String,
+        causes: Vec<Cause>,
+    ) -> Finding {
+        Finding {
+            code,
+            severity: code.severity(),
+            endpoint: scope.endpoint,
+            streaming: scope.streaming,
+            model: scope.model.clone(),
+            count: self.count,
+            of,
+            message,
+            causes,
+            examples: self.examples.iter().map(|key| key.3.clone()).collect(),
+        }
+    }
+
+    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
         self.count += other.count;
         self.sums.merge(&other.sums)?;
         self.examples.extend(other.examples.iter().cloned());

@@ -8,8 +8,8 @@
 //! ([`verify`]), a price quoted beforehand ([`quote`]) and a hard limit on spending ([`budget`]).
 //!
 //! Everything is exact: no number here has ever been a float. Nothing here reads a file or a
-//! clock. Reconciling shows *that* costs differ, grouped so that a cause can be seen; it does not
-//! name the cause.
+//! clock. Reconciling shows *that* costs differ, and [`diagnose`] names the cause; which causes a load can
+//! tell apart, [`separate`] says beforehand.
 
 #![deny(clippy::float_arithmetic)]
 
@@ -20,6 +20,7 @@ pub mod diagnose;
 pub mod finding;
 pub mod ledger;
 pub mod load;
+mod plausible;
 pub mod policy;
 pub mod predict;
 pub mod prices;

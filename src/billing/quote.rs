@@ -10,35 +10,52 @@ use crate::endpoint::Endpoint;
 use crate::money::{Currency, Money};
 use crate::usage::Usage;
 
-use super::predict::{Components, Unpredictable, predict};
-use super::prices::{PriceRow, PriceTable};
+use super::predict::{Components, Quantities, Unpredictable, price, quantities};
+use super::prices::{PriceRow, PriceTable, Tariff, TierMode};
 
 /// The decimal places of the short form.
 const SHORT_PLACES: u32 = 4;
+
+/// The request whose price is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Input tokens, cached ones included.
+    pub input: u64,
+    /// Input tokens read from a cache.
+    pub cache_read: Option<u64>,
+    /// Input tokens written to a cache for five minutes.
+    pub cache_write: Option<u64>,
+    /// Input tokens written to a cache for an hour.
+    pub cache_write_1h: Option<u64>,
+    /// Output tokens.
+    pub output: u64,
+    /// Reasoning tokens: of the output, or beside it where the table counts them so.
+    pub reasoning: Option<u64>,
+    /// The service tier; `None` is the standard.
+    pub service_tier: Option<String>,
+}
 
 /// What so many tokens of a model cost. Its `Display` is what the command shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {
     /// The model asked for.
     pub model: String,
-    /// Input tokens, cached ones included.
-    pub input: u64,
-    /// Input tokens read from a cache.
-    pub cache_read: u64,
-    /// Output tokens.
-    pub output: u64,
+    /// The service tier that priced it; `None` is the standard.
+    pub service_tier: Option<String>,
+    /// The tokens that are paid for.
+    pub quantities: Quantities,
     /// Currency of the amounts.
     pub currency: Currency,
     /// The exact amount.
     pub exact: Money,
-    /// The amount after the rounding that the table declares, if it declares one.
+    /// The amount after the rounding that the table declares, if it declares one of a request.
     pub declared: Option<Money>,
     /// The exact amount, half-up at four decimals.
     pub about: Money,
     /// What the exact amount is made of.
     pub components: Components,
-    /// The row that it was priced with.
-    pub row: PriceRow,
+    /// The rows that it was priced with, at least one; the last is the one that the prompt reaches.
+    pub rows: Vec<PriceRow>,
     /// The table's name.
     pub table: String,
 }
@@ -66,6 +83,20 @@ pub enum QuoteError {
         /// The table's name.
         table: String,
     },
+    /// The table knows the model in other service tiers.
+    #[error("no price for `{model}` in the service tier `{tier}` on {date} in {table}; it has {}", known.join(", "))]
+    NoSuchTier {
+        /// The model.
+        model: String,
+        /// The tier.
+        tier: String,
+        /// The day.
+        date: Date,
+        /// The table's name.
+        table: String,
+        /// The tiers that have a price.
+        known: Vec<String>,
+    },
     /// The row does not price these tokens.
     #[error("no price for these tokens of `{model}` in {table}, line {line}: {why}")]
     Unpredictable {
@@ -80,49 +111,75 @@ pub enum QuoteError {
     },
 }
 
-/// The price of so many tokens of `model` on `date`.
+/// The price of a request to `model` on `date`.
 pub fn quote(
     table: &PriceTable,
     model: &str,
     date: Date,
-    input: u64,
-    output: u64,
-    cache_read: Option<u64>,
+    asked: &Asked,
 ) -> Result<Quote, QuoteError> {
+    let tier = asked.service_tier.as_deref();
     let tariff = table
-        .tariff(model, None, date)
-        .ok_or_else(|| no_row(table, model, date))?;
+        .tariff(model, tier, date)
+        .ok_or_else(|| no_row(table, model, tier, date))?;
+    let written = [asked.cache_write, asked.cache_write_1h];
     let usage = Usage {
-        input: Some(input),
-        output: Some(output),
-        cache_read,
+        input: Some(asked.input),
+        output: Some(asked.output),
+        cache_read: asked.cache_read,
+        cache_write: written.into_iter().flatten().reduce(u64::saturating_add),
+        cache_write_1h: asked.cache_write_1h,
+        reasoning: asked.reasoning,
         ..Usage::default()
     };
-    let row = tariff.base();
-    let prediction =
-        predict(&tariff, &usage, Endpoint::OpenAi).map_err(|why| QuoteError::Unpredictable {
+    let unpredictable = |line| {
+        move |why| QuoteError::Unpredictable {
             model: model.to_owned(),
             table: table.name().to_owned(),
-            line: row.line,
+            line,
             why,
-        })?;
+        }
+    };
+    let base = tariff.base();
+    let counts = quantities(&tariff, &usage, Endpoint::OpenAi).map_err(unpredictable(base.line))?;
+    let rows = rows_used(&tariff, counts.prompt());
+    let last = rows[rows.len() - 1];
+    let prediction = price(&tariff, &counts, |rates| rates).map_err(unpredictable(last.line))?;
     Ok(Quote {
         model: model.to_owned(),
-        input,
-        cache_read: cache_read.unwrap_or(0),
-        output,
-        currency: row.currency,
+        service_tier: base.service_tier.clone(),
+        quantities: counts,
+        currency: base.currency,
         exact: prediction.total,
         declared: prediction.rounded,
         about: prediction.total.round_half_up(SHORT_PLACES),
         components: prediction.components,
-        row: row.clone(),
+        rows: rows.into_iter().cloned().collect(),
         table: table.name().to_owned(),
     })
 }
 
-fn no_row(table: &PriceTable, model: &str, date: Date) -> QuoteError {
+/// The rows of `tariff` that price some part of a request with a prompt of `tokens`.
+fn rows_used<'t>(tariff: &Tariff<'t>, tokens: u64) -> Vec<&'t PriceRow> {
+    match tariff.mode() {
+        TierMode::Whole => vec![tariff.row_for(tokens)],
+        TierMode::Graduated => tariff.rows()[..=tariff.reached(tokens)].to_vec(),
+    }
+}
+
+fn no_row(table: &PriceTable, model: &str, tier: Option<&str>, date: Date) -> QuoteError {
+    let tariffs = table.tariffs(model, date);
     let (model, table_name) = (model.to_owned(), table.name().to_owned());
+    if !tariffs.is_empty() {
+        let named = |t: &Tariff<'_>| t.service_tier().unwrap_or("standard").to_owned();
+        return QuoteError::NoSuchTier {
+            model,
+            tier: tier.unwrap_or("standard").to_owned(),
+            date,
+            table: table_name,
+            known: tariffs.iter().map(named).collect(),
+        };
+    }
     if table.knows(&model) {
         return QuoteError::NotOnThatDay {
             model,
@@ -154,34 +211,52 @@ impl fmt::Display for Quote {
         if let Some(declared) = self.declared {
             writeln!(f, "  billed {} as the table rounds", shown(declared))?;
         }
-        let c = &self.components;
-        let uncached = self.input - self.cache_read;
-        let tokens = |n: u64| Some(n);
-        for (name, count, amount) in [
-            ("input", tokens(uncached), c.input),
-            ("cache read", tokens(self.cache_read), c.cache_read),
-            ("output", tokens(self.output), c.output),
-            ("request", None, c.request),
-            ("markup", None, c.markup),
-        ] {
+        let q = &self.quantities;
+        let counts = [
+            Some(q.input),
+            Some(q.cache_read),
+            Some(q.cache_write_5m),
+            Some(q.cache_write_1h),
+            Some(q.output),
+            Some(q.reasoning),
+            None,
+            None,
+        ];
+        for (count, (name, amount)) in counts.into_iter().zip(self.components.named()) {
             match count {
                 Some(count) if count > 0 => {
-                    writeln!(f, "  {name:<10} {count:>9} tokens  {}", shown(amount))?;
+                    writeln!(f, "  {name:<14} {count:>9} tokens  {}", shown(amount))?;
                 }
                 None if !amount.is_zero() => {
-                    writeln!(f, "  {name:<10} {:>16}  {}", "", shown(amount))?;
+                    writeln!(f, "  {name:<14} {:>16}  {}", "", shown(amount))?;
                 }
                 _ => {}
             }
         }
-        write!(f, "  priced by {}, line {}", self.table, self.row.line)?;
-        if let Some(from) = self.row.effective_from {
+        let lines: Vec<String> = self.rows.iter().map(|row| row.line.to_string()).collect();
+        let word = if lines.len() == 1 { "line" } else { "lines" };
+        write!(
+            f,
+            "  priced by {}, {word} {}",
+            self.table,
+            lines.join(" and ")
+        )?;
+        if let Some(tier) = &self.service_tier {
+            write!(f, ", service tier {tier}")?;
+        }
+        let Some(row) = self.rows.last() else {
+            return Ok(());
+        };
+        if let Some(limit) = row.tier_above {
+            write!(f, ", prompts above {limit} tokens")?;
+        }
+        if let Some(from) = row.effective_from {
             write!(f, ", in effect from {from}")?;
         }
-        if let Some(checked_at) = self.row.checked_at {
+        if let Some(checked_at) = row.checked_at {
             write!(f, ", checked {checked_at}")?;
         }
-        if let Some(source) = &self.row.source {
+        if let Some(source) = &row.source {
             write!(f, ", {source}")?;
         }
         Ok(())
@@ -196,15 +271,63 @@ mod tests {
         "2026-08-01".parse().expect("a date")
     }
 
+    fn asked(input: u64, output: u64) -> Asked {
+        Asked {
+            input,
+            output,
+            ..Asked::default()
+        }
+    }
+
+    #[test]
+    fn a_long_prompt_in_a_service_tier_names_its_rows() {
+        let table = PriceTable::read(
+            "t.csv",
+            "model,currency,per_tokens,input,output,cache_write_5m,cache_write_1h,reasoning,reasoning_mode,tier_above,tier_mode,service_tier\n\
+             m,USD,1,1,2,,,,,,,\n\
+             m,USD,1,1,2,3,4,5,additive,,,flex\n\
+             m,USD,1,10,20,30,40,50,additive,100,graduated,flex\n",
+        )
+        .expect("valid");
+        let asked = Asked {
+            cache_write: Some(20),
+            cache_write_1h: Some(50),
+            reasoning: Some(7),
+            service_tier: Some("flex".to_owned()),
+            ..asked(110, 3)
+        };
+        let quoted = quote(&table, "m", day(), &asked).expect("priced");
+        insta::assert_snapshot!(quoted.to_string(), @r"
+        m: $800 (about $800)
+          input                 40 tokens  $130
+          cache write           20 tokens  $60
+          cache write 1h        50 tokens  $200
+          output                 3 tokens  $60
+          reasoning              7 tokens  $350
+          priced by t.csv, lines 3 and 4, service tier flex, prompts above 100 tokens
+        ");
+        let asked = Asked {
+            service_tier: Some("priority".to_owned()),
+            ..asked
+        };
+        let error = quote(&table, "m", day(), &asked).expect_err("no such tier");
+        assert!(
+            error.to_string().contains(
+                "in the service tier `priority` on 2026-08-01 in t.csv; it has standard, flex"
+            ),
+            "{error}"
+        );
+    }
+
     #[test]
     fn the_worked_example_reads_as_published() {
         let table = PriceTable::builtin("builtin:keeprouter").expect("built in");
         let quote =
-            quote(&table, "magistral-small-latest", day(), 1000, 500, None).expect("priced");
+            quote(&table, "magistral-small-latest", day(), &asked(1000, 500)).expect("priced");
         insta::assert_snapshot!(quote.to_string(), @r"
         magistral-small-latest: $0.00125 (about $0.0013)
-          input           1000 tokens  $0.0005
-          output           500 tokens  $0.00075
+          input               1000 tokens  $0.0005
+          output               500 tokens  $0.00075
           priced by builtin:keeprouter, line 2, in effect from 2026-07-05, checked 2026-07-05, https://keeprouter.com/models.md
         ");
     }
@@ -217,15 +340,19 @@ mod tests {
              m,EUR,1000000,1,2,0.1,0.01,5,3,down,request\n",
         )
         .expect("valid");
-        let quote = quote(&table, "m", day(), 1000, 500, Some(400)).expect("priced");
+        let asked = Asked {
+            cache_read: Some(400),
+            ..asked(1000, 500)
+        };
+        let quote = quote(&table, "m", day(), &asked).expect("priced");
         insta::assert_snapshot!(quote.to_string(), @r"
         m: 0.012222 EUR (about 0.0122 EUR)
           billed 0.012 EUR as the table rounds
-          input            600 tokens  0.0006 EUR
-          cache read       400 tokens  0.00004 EUR
-          output           500 tokens  0.001 EUR
-          request                      0.01 EUR
-          markup                       0.000582 EUR
+          input                600 tokens  0.0006 EUR
+          cache read           400 tokens  0.00004 EUR
+          output               500 tokens  0.001 EUR
+          request                          0.01 EUR
+          markup                           0.000582 EUR
           priced by t.csv, line 2
         ");
     }
@@ -235,7 +362,11 @@ mod tests {
         let table = PriceTable::builtin("builtin:keeprouter").expect("built in");
         let error = |model: &str, date: &str, cached| {
             let date = date.parse().expect("a date");
-            quote(&table, model, date, 10, 1, cached)
+            let asked = Asked {
+                cache_read: cached,
+                ..asked(10, 1)
+            };
+            quote(&table, model, date, &asked)
                 .expect_err(model)
                 .to_string()
         };

@@ -29,6 +29,40 @@ pub struct Verification {
     pub findings: Vec<Finding>,
 }
 
+/// What of a bill holds, and on whose word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verified {
+    /// Nothing: no attempt has both a predicted and a recorded cost.
+    Nothing,
+    /// Recorded costs were held against usage times price; the usage is the gateway's own.
+    Arithmetic,
+    /// And the usage of every complete answer is what the upstream counted itself.
+    TokenCounts,
+}
+
+impl Verified {
+    /// What holds of an endpoint of whose attempts `compared` have both costs; `verification` is what its
+    /// usage was held against, if there is a truth.
+    pub fn of(compared: u64, verification: Option<&Verification>) -> Self {
+        if compared == 0 {
+            return Self::Nothing;
+        }
+        match verification {
+            Some(held) if held.of > 0 && held.verified == held.of => Self::TokenCounts,
+            _ => Self::Arithmetic,
+        }
+    }
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Arithmetic => "arithmetic",
+            Self::TokenCounts => "token_counts",
+        }
+    }
+}
+
 /// A verification as a fold over records and the journal's entries.
 #[derive(Clone, Debug, Default)]
 pub struct Verifier {
@@ -152,17 +186,6 @@ impl Verifier {
             self.findings.found(code, record, &sums, None)?;
         }
         Ok(())
-    }
-
-    /// Adds what `other` looked at.
-    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        self.texts_known |= other.texts_known;
-        for (endpoint, (verified, of)) in &other.counts {
-            let count = self.counts.entry(*endpoint).or_default();
-            count.0 += verified;
-            count.1 += of;
-        }
-        self.findings.merge(&other.findings)
     }
 
     /// The verification at `endpoint`; amounts are shown in `currency`.
@@ -648,26 +671,5 @@ mod tests {
         ] {
             assert_eq!(verify(&[(record, Vec::new())]), (0, 0, Vec::new()));
         }
-    }
-
-    #[test]
-    fn verifications_merge_by_addition() {
-        let pairs = [
-            (answer(8, 32), vec![truth(20, 8)]),
-            (answer(20, 8), vec![truth(20, 8)]),
-            (answer(20, 8), Vec::new()),
-        ];
-        let mut whole = Verifier::new();
-        let mut merged = Verifier::new();
-        for (record, entries) in &pairs {
-            whole.add(record, entries).expect("small");
-            let mut part = Verifier::new();
-            part.add(record, entries).expect("small");
-            merged.merge(&part).expect("small");
-        }
-        assert_eq!(
-            merged.endpoint(Endpoint::OpenAi, Currency::USD),
-            whole.endpoint(Endpoint::OpenAi, Currency::USD)
-        );
     }
 }

@@ -1,6 +1,8 @@
 //! The command line: arguments in, text and an exit code out.
 
 mod exit;
+mod prices;
+mod quote;
 mod watch;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,7 +14,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::billing::budget::Budget;
 use crate::billing::ledger::{Columns, Format};
-use crate::billing::quote::quote;
 use crate::clock::Start;
 use crate::preview::{Preview, Terms};
 use crate::report::console;
@@ -41,6 +42,8 @@ Examples:
       Hold the gateway's own ledger against it.
   weighbridge quote magistral-small-latest --input 1000 --output 500
       What a request costs.
+  weighbridge prices check prices.csv
+      What is in a price table, and everything that is wrong with it.
 
 Exit codes, in order of precedence:
   130 interrupted   2 wrong command line, file, key or target   1 a gate failed, or nothing succeeded
@@ -63,7 +66,10 @@ enum Command {
     /// Make the report of an earlier run again, from its facts alone
     Report(ReportArgs),
     /// What a request costs by a price table
-    Quote(QuoteArgs),
+    Quote(quote::QuoteArgs),
+    /// Price tables: what is in one, where two differ, and importing the lists of others
+    #[command(subcommand)]
+    Prices(prices::PricesCommand),
     /// Run the offline upstream by itself, until a signal; its first line says where it listens
     Mock(mock_upstream::cli::Args),
 }
@@ -216,27 +222,6 @@ fn ledger_columns(text: &str) -> Result<Columns, String> {
     Ok(columns)
 }
 
-#[derive(Debug, Args)]
-struct QuoteArgs {
-    /// Model id
-    model: String,
-    /// Input tokens, cached ones included
-    #[arg(long, value_name = "TOKENS")]
-    input: u64,
-    /// Output tokens
-    #[arg(long, value_name = "TOKENS")]
-    output: u64,
-    /// Input tokens that are read from a cache
-    #[arg(long, value_name = "TOKENS")]
-    cache_read: Option<u64>,
-    /// Price table: a CSV file or a built-in one
-    #[arg(long, value_name = "TABLE", default_value = "builtin:keeprouter")]
-    prices: String,
-    /// Date of the prices, YYYY-MM-DD; default: today, UTC
-    #[arg(long, value_name = "DATE")]
-    at: Option<jiff::civil::Date>,
-}
-
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     // clap itself exits with 2 on a wrong command line, and with 0 on --help.
@@ -244,7 +229,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
         Command::Report(args) => report(&args),
-        Command::Quote(args) => quote_command(&args),
+        Command::Quote(args) => quote::run(&args),
+        Command::Prices(command) => prices::run(&command),
         Command::Mock(args) => return mock_upstream::cli::main_with(args),
     };
     match result {
@@ -262,7 +248,7 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let unlimited =
         inputs.scenario.target.origin.is_some() && inputs.scenario.pricing.budget.is_none();
     if !args.quiet {
-        say(&preview(&inputs, start));
+        say(&preview(&inputs, start, false));
     }
     if unlimited && !args.yes {
         confirm(&inputs)?;
@@ -325,7 +311,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Passed);
     }
     let inputs = args.scenario.load()?;
-    show(&format!("{}\n", preview(&inputs, Start::now())))?;
+    show(&format!("{}\n", preview(&inputs, Start::now(), true)))?;
     live::check_prices(&inputs, &live::plan(&inputs))?;
     Ok(Exit::Passed)
 }
@@ -350,6 +336,11 @@ fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
         console(&report, wants_color())
     })?;
     Ok(report.verdict.status.into())
+}
+
+/// The day, UTC.
+fn today() -> jiff::civil::Date {
+    Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
 /// Joins a ledger that came after the run.
@@ -381,25 +372,11 @@ fn join_ledger(folder: &RunFolder, path: &Path, args: &ReportArgs) -> anyhow::Re
     Ok(())
 }
 
-fn quote_command(args: &QuoteArgs) -> anyhow::Result<Exit> {
-    let prices = store::read_prices(&args.prices)?;
-    let date = args
-        .at
-        .unwrap_or_else(|| Start::now().utc().to_zoned(jiff::tz::TimeZone::UTC).date());
-    let quote = quote(
-        &prices,
-        &args.model,
-        date,
-        args.input,
-        args.output,
-        args.cache_read,
-    )?;
-    show(&format!("{}\n", quote.to_string().trim_end()))?;
-    Ok(Exit::Passed)
-}
+/// Lines before a run on what its bill could not tell apart; `check` has all.
+const WARNINGS_OF_A_RUN: usize = 3;
 
-/// What a scenario will do and may cost, in a few lines.
-fn preview(inputs: &Inputs, start: Start) -> String {
+/// What a scenario will do and may cost; in a few lines, or in `full`.
+fn preview(inputs: &Inputs, start: Start, full: bool) -> String {
     let scenario = &inputs.scenario;
     let plan = live::plan(inputs);
     let forecast = plan.forecast();
@@ -425,13 +402,21 @@ fn preview(inputs: &Inputs, start: Start) -> String {
         date: start.utc().to_zoned(jiff::tz::TimeZone::UTC).date(),
         attempts_max: target.retries.map_or(1, |retries| retries.attempts_max),
         budget: scenario.pricing.budget.map(|(amount, _)| amount),
+        policy: scenario.pricing.policy,
         reasoning_share: match (&target.origin, &inputs.upstream) {
             (Some(_), _) => 0.0,
             (None, Some((config, _))) => config.behaviour.output.reasoning_share,
             (None, None) => target.offline.reasoning_share,
         },
     };
-    lines.push(Preview::new(&plan, &inputs.prices, &terms).to_string());
+    let preview = Preview::new(&plan, &inputs.prices, &terms);
+    lines.push(preview.to_string());
+    if full {
+        lines.extend(preview.warnings(usize::MAX));
+        lines.extend(preview.blind_spots());
+    } else {
+        lines.extend(preview.warnings(WARNINGS_OF_A_RUN));
+    }
     lines.join("\n")
 }
 

@@ -188,6 +188,16 @@ fn check_prices(
     Ok(())
 }
 
+/// The bytes of a file that the user names.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, StoreError> {
+    fs::read(path).map_err(|error| StoreError::read(path, &error))
+}
+
+/// Writes a file that the user names, in place of what it held.
+pub fn write_file(path: &Path, text: &str) -> Result<(), StoreError> {
+    fs::write(path, text).map_err(|error| StoreError::write(path, &error))
+}
+
 /// A price table from a file or the built-in ones.
 pub fn read_prices(name: &str) -> Result<PriceTable, StoreError> {
     if let Some(table) = PriceTable::builtin(name) {

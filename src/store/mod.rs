@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 mod tests;
 
 pub use folder::RunFolder;
-pub use inputs::{Inputs, load_inputs, read_prices};
+pub use inputs::{Inputs, load_inputs, read_file, read_prices, write_file};
 pub use journal::{JournalReader, Nonces, read_truth_file};
 pub use keyed::{Keyed, KeyedRows, KeyedWriter};
 pub use ledger::{Download, LedgerFile, LookupWriter, index_of, join_ledger};

@@ -209,6 +209,17 @@ fn an_unknown_model_with_a_budget_or_a_cost_gate() {
 }
 
 #[test]
+fn a_prefix_of_no_size_and_a_tier_without_a_name() {
+    for tokens in ["0", "2000000"] {
+        refused(&[&format!("workload.cached_prefix={{tokens={tokens}}}")])
+            .says(&["workload.cached_prefix.tokens: must be from 1 to 1000000"]);
+    }
+    refused(&["workload.cached_prefix={tokens=9,ttl=\"2h\"}"]).says(&["`2h`", "`5m`"]);
+    refused(&["target.service_tier=\"\""]).says(&["target.service_tier: must not be empty"]);
+    refused(&["pricing.policy={abort=\"fre\"}"]).says(&["did you mean `free`?", "`delivered`"]);
+}
+
+#[test]
 fn a_budget_or_a_gate_in_another_currency() {
     refused(&["pricing.budget=5 EUR"]).says(&["pricing.budget: is in EUR", "is in USD"]);
     refused(&["gates=[\"cost.delta == 0 EUR\"]"]).says(&["gates[0]", "is in EUR", "is in USD"]);

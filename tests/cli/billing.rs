@@ -132,3 +132,54 @@ fn a_budget_needs_a_price_for_every_kind_of_token() {
         .exits(2)
         .says(&["--set pricing.budget=", "write `5 USD`"]);
 }
+
+/// The shipped scenario, from where it stands.
+const BILLING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/billing.toml");
+
+#[test]
+fn the_billing_scenario_finds_nothing_wrong_with_an_honest_bill() {
+    let sandbox = Sandbox::new();
+    // Nobody goes away, so that every answer has a usage of its own.
+    sandbox
+        .program(["run", BILLING, "--out", "out"])
+        .args(["--set", "load.count=60", "--set", "workload.hang_up="])
+        .output()
+        .exits(0)
+        .shows(&["cost.findings == 0", "cost.coverage == 100%"]);
+    let rows = crate::facts::rows(&sandbox.path("out/requests.csv"));
+    let sum = |name: &str| -> u64 {
+        rows.iter()
+            .filter_map(|row| row[name].parse::<u64>().ok())
+            .sum()
+    };
+    for kind in [
+        "last_cache_read",
+        "last_cache_write_1h",
+        "last_reasoning_tokens",
+    ] {
+        assert!(sum(kind) > 0, "{kind}: every kind of token is there");
+    }
+    assert!(rows.iter().all(|row| row["requested_tier"] == "flex"));
+}
+
+#[test]
+fn the_billing_scenario_has_amounts_of_their_own_for_swapped_prices_and_lost_caches() {
+    let sandbox = Sandbox::new();
+    let shown = sandbox.weighbridge(["check", BILLING]).exits(0).stdout;
+    let blind: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.contains("cannot be"))
+        .collect();
+    for class in [
+        "RATES_SWAPPED",
+        "CACHE_DOUBLE",
+        "CACHE_DROPPED",
+        "CACHE_TIER_WRONG",
+        "REASONING_DROPPED",
+        "REASONING_DOUBLE",
+        "STREAM_CUMULATIVE_SUMMED",
+        "MODEL_ALIAS",
+    ] {
+        assert!(!blind.iter().any(|line| line.contains(class)), "{blind:#?}");
+    }
+}

@@ -4,6 +4,8 @@
 
 // What is wrong before the first request: exit 2, and a message with the place and the fix.
 mod bad_input;
+// What a budget lets through.
+mod budget;
 // A disk that has no room for the facts.
 mod disk;
 // Targets that fail in every known way: records and outcomes, never a crash.
@@ -12,12 +14,16 @@ mod faults;
 mod interrupt;
 // Runs that are there for their bill.
 mod billing;
+// Look-ups and ledgers: costs that are said after the fact.
+mod late;
 // `[load]`: what is refused, and the shipped scenario of each kind.
 mod loads;
 // `quote`, `check` and `mock`.
 mod other_commands;
 // What a terminal, a pipe and a script see: streams, escape codes, closed pipes.
 mod output;
+// Price tables: `prices` and `quote` by them.
+mod prices;
 // A report made again from the folder's facts.
 mod report;
 // Runs that go well, and runs whose bill is off.

@@ -46,6 +46,52 @@ fn without_retries_a_refusal_is_the_end() {
 }
 
 #[test]
+fn what_a_gateway_says_of_itself_is_kept_and_a_hit_in_its_cache_is_free() {
+    let mut response = answer();
+    for (name, value) in [
+        ("x-request-id", "req-1"),
+        ("x-litellm-call-id", "call-1"),
+        ("x-litellm-cache-hit", "True"),
+        ("x-cache", "MISS"),
+    ] {
+        response
+            .headers
+            .insert(name, value.parse().expect("a header"));
+    }
+    response.frames.insert(
+        0,
+        (
+            MS,
+            data(r#"{"service_tier":"default","choices":[{"index":0,"delta":{"content":""}}]}"#),
+        ),
+    );
+    let tier = ("target.service_tier", "flex");
+    let ran = run(&[ONE, tier], &always(response));
+    let record = &ran.records[0];
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    assert_eq!(text(&record.request_id), "req-1");
+    assert_eq!(text(&record.call_id), "call-1");
+    assert_eq!(text(&record.gateway_cache), "x-litellm-cache-hit: True");
+    assert_eq!(text(&record.requested_tier), "flex");
+    assert_eq!(text(&record.served_tier), "default");
+    assert!(record.body_bytes.is_some_and(|bytes| bytes > 200));
+    // `w0 ` to `w7 `.
+    assert_eq!(record.counts.characters, 24);
+    // It was recorded as if it were not free.
+    let has = |ran: &Ran, status: &str| {
+        let report = ran.report();
+        report.endpoints[&Endpoint::OpenAi].cost.statuses[status]
+    };
+    assert_eq!(has(&ran, "mismatched"), 1);
+    let full = ("pricing.policy", "{ cache_hit = \"full\" }");
+    let mut response = answer();
+    let hit = "HIT".parse().expect("a header");
+    response.headers.insert("x-cache", hit);
+    let ran = run(&[ONE, full], &always(response));
+    assert_eq!(has(&ran, "matched"), 1);
+}
+
+#[test]
 fn a_refused_request_is_tried_again_after_a_wait_that_doubles() {
     let ran = run(&[ONE, RETRIES], &refusing(2, refusal(503, "")));
     assert_eq!(

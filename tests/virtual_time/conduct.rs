@@ -260,6 +260,31 @@ fn a_budget_is_never_exceeded_and_ends_the_run() {
 }
 
 #[test]
+fn a_gateway_that_records_more_than_the_usage_ends_the_budget_sooner() {
+    let spent = |cost: &str| {
+        let load = "{ arrivals = \"closed\", concurrency = 1, count = 20 }";
+        let ran = run(
+            &[("load", load), ("pricing.budget", "0.01 USD")],
+            &always(answer_of(8, cost)),
+        );
+        (ran.count(Outcome::Ok), ran.spent.expect("something"))
+    };
+    let all: Money = "0.00064".parse().expect("an amount");
+    assert_eq!(spent(COST), (20, all));
+    assert_eq!(spent("0"), (20, all), "the usage is what counts");
+    let (sent, amount) = spent("0.002");
+    assert!(sent < 6, "{sent}");
+    assert_eq!(
+        amount,
+        "0.002"
+            .parse::<Money>()
+            .expect("an amount")
+            .checked_mul(sent as u64)
+            .expect("in range")
+    );
+}
+
+#[test]
 fn fewer_sessions_than_users_still_have_a_window() {
     let ran = run(
         &[(

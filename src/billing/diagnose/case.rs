@@ -226,6 +226,16 @@ impl<'t> Case<'_, 't> {
     /// The prices that may have been taken for the right ones.
     fn other_tariffs(&self) -> Vec<Hypothesis<'t>> {
         let mut found = Vec::new();
+        let own_tier = self.tariff.service_tier();
+        let tiers = self.table.tariffs(self.model, self.date).into_iter();
+        let tiers = tiers.map(|tariff| tariff.service_tier());
+        let others = tiers.filter(|tier| *tier != own_tier);
+        found.extend(others.map(|tier| Hypothesis::ServiceTier(tier.unwrap_or_default())));
+        let rows = self.tariff.rows();
+        if rows.len() > 1 {
+            let limits = rows.iter().map(|row| row.tier_above.unwrap_or(0));
+            found.extend(limits.map(Hypothesis::ContextTier));
+        }
         let served = self.served_model.filter(|name| *name != self.model);
         let served = served.and_then(|name| self.table.tariff(name, self.tier, self.date));
         let own: &str = &self.tariff.base().model;
@@ -240,8 +250,10 @@ impl<'t> Case<'_, 't> {
 }
 
 /// The tariff of which the prices for prompts above `above` tokens hold for every prompt.
-fn of_size<'t>(_tariff: &Tariff<'t>, _above: u64) -> Option<Tariff<'t>> {
-    None
+fn of_size<'t>(tariff: &Tariff<'t>, above: u64) -> Option<Tariff<'t>> {
+    let mut rows = tariff.rows().iter();
+    let row = rows.find(|row| row.tier_above.unwrap_or(0) == above)?;
+    Some(Tariff::of(row))
 }
 
 /// A usage of which what was not reported counts as nothing, as whoever bills it takes it.
@@ -287,21 +299,22 @@ fn scaled(
     change: impl Fn(Money) -> Option<Money>,
 ) -> Option<Prediction> {
     let c = &priced.components;
+    let components = Components {
+        input: change(c.input)?,
+        cache_read: change(c.cache_read)?,
+        cache_write_5m: change(c.cache_write_5m)?,
+        cache_write_1h: change(c.cache_write_1h)?,
+        output: change(c.output)?,
+        reasoning: change(c.reasoning)?,
+        request: change(c.request)?,
+        markup: change(c.markup)?,
+    };
     Some(Prediction {
-        total: change(priced.total)?,
+        total: components.total().ok()?,
         rounded: match row.rounding {
-            Some(rule) => Some(change(priced.total)?.round(rule.scale, rule.mode)),
+            Some(rule) => components.rounded(rule).ok()?,
             None => None,
         },
-        components: Components {
-            input: change(c.input)?,
-            cache_read: change(c.cache_read)?,
-            cache_write_5m: change(c.cache_write_5m)?,
-            cache_write_1h: change(c.cache_write_1h)?,
-            output: change(c.output)?,
-            reasoning: change(c.reasoning)?,
-            request: change(c.request)?,
-            markup: change(c.markup)?,
-        },
+        components,
     })
 }

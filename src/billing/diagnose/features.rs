@@ -68,7 +68,6 @@ impl Feature {
             Hypothesis::CacheDouble | Hypothesis::CacheDropped(Cached::Reads) => Self::Reads,
             Hypothesis::CacheDropped(Cached::Writes) => Self::Writes,
             Hypothesis::CacheDropped(Cached::Both) => Self::Cached,
-            Hypothesis::RetryDouble(_) => Self::Any,
             _ => Self::Any,
         }
     }

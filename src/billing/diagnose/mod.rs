@@ -11,7 +11,11 @@
 
 pub mod case;
 pub mod features;
+pub mod groups;
 pub mod hypothesis;
-mod quotient;
+pub mod quotient;
 pub mod resolution;
 pub mod search;
+
+#[cfg(test)]
+mod tests;

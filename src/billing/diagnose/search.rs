@@ -165,20 +165,12 @@ fn roundings<'t>(
             .map(|way| exact.round(PLACES_WITHOUT_NOISE, way.mode()))
             .filter(|near| same_but_for_noise(*near, exact)),
     };
-    let from = priced.rounded.unwrap_or(priced.total);
-    let c = priced.components;
-    let parts = [
-        c.input,
-        c.cache_read,
-        c.cache_write_5m,
-        c.cache_write_1h,
-        c.output,
-        c.reasoning,
-        c.request,
-        c.markup,
-    ];
-    let scales = amount.map_or(0..0, |amount| amount.places()..from.places());
-    let off = amount.and_then(|amount| amount.checked_sub(from).ok());
+    // A rule that nobody declared acts instead of the declared one, or after it.
+    let total = priced.total;
+    let declared = priced.rounded.filter(|rounded| *rounded != total);
+    let parts = priced.components;
+    let scales = amount.map_or(0..0, |amount| amount.places()..total.places());
+    let off = amount.and_then(|amount| amount.checked_sub(total).ok());
     scales
         // Each part is off by less than a unit.
         .take_while(move |scale| {
@@ -191,13 +183,16 @@ fn roundings<'t>(
         })
         .filter(move |rule| {
             let round = |part: Money| part.round(rule.scale, rule.way.mode());
-            let rounded = match rule.stage {
-                Stage::Request => Some(round(from)),
-                Stage::Component => parts
-                    .iter()
-                    .try_fold(Money::ZERO, |sum, part| sum.checked_add(round(*part)).ok()),
-            };
-            rounded.is_some_and(|rounded| Some(rounded) == amount && rounded != from)
+            let is = |from: Money| Some(round(from)) == amount && round(from) != from;
+            match rule.stage {
+                Stage::Request => is(total) || declared.is_some_and(is),
+                Stage::Component => {
+                    let mut parts = parts.iter();
+                    let add = |sum: Money, part| sum.checked_add(round(part)).ok();
+                    let sum = parts.try_fold(Money::ZERO, add);
+                    sum.is_some() && sum == amount && sum != Some(total)
+                }
+            }
         })
         .map(Hypothesis::Rounding)
 }

@@ -97,13 +97,6 @@ impl Checks {
         self.orphans.push((endpoint, orphans.clone(), of));
     }
 
-    /// Adds what `other` found.
-    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        self.late_after = self.late_after.or(other.late_after);
-        self.orphans.extend(other.orphans.iter().cloned());
-        self.findings.merge(&other.findings)
-    }
-
     /// The findings at `endpoint`.
     pub fn at(&self, endpoint: Endpoint, currency: Currency) -> Vec<Finding> {
         let words =

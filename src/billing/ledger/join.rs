@@ -60,7 +60,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Of these attempts; `policy` says which of them may be charged.
+    /// Of no attempt yet, in a run that asked for `models`.
     pub fn new(models: impl IntoIterator<Item = String>) -> Self {
         Self {
             models: models.into_iter().collect(),
@@ -68,7 +68,7 @@ impl Index {
         }
     }
 
-    /// Takes up an attempt.
+    /// Takes up an attempt; `policy` says whether it may be charged.
     pub fn add(&mut self, record: &Record, policy: Policy) {
         let Ok(trace) = u128::from_str_radix(&record.trace_id, 16) else {
             return;
@@ -106,11 +106,11 @@ impl Index {
     pub fn finish(mut self) -> Self {
         self.traces.sort_unstable();
         self.ids.sort_unstable();
-        let shares = |a: &[(u128, Kind, u32)]| {
-            let of = |n: usize| (a[n].0, a[n].1);
-            of(0) == of(1) && a[0].2 != a[1].2
+        let is_shared = |pair: &&[(u128, Kind, u32)]| {
+            let (a, b) = (pair[0], pair[1]);
+            (a.0, a.1) == (b.0, b.1) && a.2 != b.2
         };
-        let pairs = self.ids.windows(2).filter(|pair| shares(pair));
+        let pairs = self.ids.windows(2).filter(is_shared);
         let shared: BTreeSet<u128> = pairs.map(|pair| pair[0].0).collect();
         self.shared = shared.len() as u64;
         self
@@ -235,7 +235,7 @@ impl<'a> Join<'a> {
     pub fn finish(mut self) -> (Vec<LedgerRow>, LedgerSummary) {
         let mut undecided = std::mem::take(&mut self.undecided);
         // By the order of their begin: that of the attempts.
-        undecided.sort_by(|a, b| (a.0, a.1, a.2.line).cmp(&(b.0, b.1, b.2.line)));
+        undecided.sort_by_key(|(trace, started, row)| (*trace, *started, row.line));
         let mut rows = Vec::with_capacity(undecided.len());
         let mut rest = undecided.as_slice();
         while let Some(&(trace, _, _)) = rest.first() {
@@ -259,15 +259,11 @@ impl<'a> Join<'a> {
 
     /// How many attempts that were answered completely have no row yet.
     pub fn missing(&self) -> u64 {
-        let mut waiting = self.index.attempts.iter().zip(&self.rows);
-        let undecided = |mine: &Mine| {
-            self.undecided
-                .iter()
-                .any(|(trace, _, _)| *trace == mine.trace)
-        };
-        let missing =
-            |(mine, rows): &(&Mine, &u32)| mine.awaited && **rows == 0 && !undecided(mine);
-        waiting.by_ref().filter(missing).count() as u64
+        let undecided: BTreeSet<u128> = self.undecided.iter().map(|(trace, ..)| *trace).collect();
+        let attempts = self.index.attempts.iter().zip(&self.rows);
+        attempts
+            .filter(|(mine, rows)| mine.awaited && **rows == 0 && !undecided.contains(&mine.trace))
+            .count() as u64
     }
 
     /// The attempts of `trace` that `rows` rows without any other id are about, in order: those that
@@ -409,6 +405,41 @@ fn strongest<'a>(hits: &[(Kind, u32, &'a String)]) -> Option<Result<(u32, &'a St
         several = Some(Err(()));
     }
     several
+}
+
+/// What a reader must know of how a ledger was joined.
+pub fn warnings(summary: &LedgerSummary) -> Vec<String> {
+    let source = &summary.source;
+    if let Some(error) = &summary.error {
+        return vec![format!(
+            "the ledger {source} could not be read, so no bill is held against it: {error}"
+        )];
+    }
+    let counted = [
+        (
+            summary.ambiguous,
+            "rows carry ids that several attempts share; they are joined to none",
+        ),
+        (
+            summary.conflicting,
+            "rows carry ids of different attempts; the strongest id counts",
+        ),
+        (
+            summary.shared_ids,
+            "ids of the run are of several attempts, so that nothing is joined by them",
+        ),
+    ];
+    let some = counted.iter().filter(|(count, _)| *count > 0);
+    let mut warnings: Vec<String> = some
+        .map(|(count, words)| format!("the ledger {source}: {count} {words}"))
+        .collect();
+    if summary.joined == 0 {
+        warnings.push(format!(
+            "the ledger {source} knows none of the attempts ({} rows): is it of this run's account and time?",
+            summary.rows
+        ));
+    }
+    warnings
 }
 
 /// The row of an entry that is joined to nothing yet.

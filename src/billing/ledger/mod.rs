@@ -15,4 +15,4 @@ mod tests;
 
 pub(super) use checks::Checks;
 pub use format::{Columns, Entry, Format, Layout, LayoutError};
-pub use join::{Index, Join, Scope};
+pub use join::{Index, Join, Scope, warnings};

@@ -1,6 +1,8 @@
 //! Prediction against exact rationals: each token is priced by itself, at the place in the prompt where
 //! it stands.
 
+use std::fmt::Write as _;
+
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use proptest::prelude::*;
@@ -89,11 +91,13 @@ fn csv(of_tiers: &[(&str, &Said)]) -> String {
             } else {
                 format!("{stage},{scale},{way}")
             };
-            csv += &format!(
+            writeln!(
+                csv,
                 "m,USD,1000,{tier},{above},{input},{read},{write},{hour},{output},{reasoning},{mode},\
-                 {counted},{}e-6,{}e-1,{rounding}\n",
+                 {counted},{}e-6,{}e-1,{rounding}",
                 said.request, said.markup
-            );
+            )
+            .expect("text");
         }
     }
     csv

@@ -19,8 +19,11 @@ use crate::suggest;
 
 mod beside;
 mod cells;
+pub mod diff;
 mod error;
 mod file;
+pub mod import;
+pub mod show;
 mod tariff;
 
 pub use error::{Fault, PriceError, Problem};

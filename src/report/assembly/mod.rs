@@ -27,7 +27,7 @@ use crate::truth::Truth;
 use crate::verdict::{self, End, Evidence};
 use cost::cost;
 use endpoint::{connects, endpoint_report, size_warnings};
-use ledger::{ledger, ledger_warnings};
+use ledger::ledger;
 
 /// The facts do not add up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -156,7 +156,7 @@ impl<'a> Assembly<'a> {
             }
         }
         self.ledger = ledger(summary);
-        self.ledger_warnings = ledger_warnings(summary);
+        self.ledger_warnings = crate::billing::ledger::warnings(summary);
     }
 
     /// Whether an attempt is held against the journal: a complete answer of the measured phase.

@@ -268,24 +268,14 @@ impl<'a> Ready<'a> {
             }
         }
         if let (Ok(true), Ok(())) = (&measured, &written) {
-            let transport = &truth_transport;
-            let asked = runtime.block_on(async {
-                let asking = late::Asking {
-                    inputs,
-                    folder,
-                    transport,
-                    clock: &Clock::live(start)?,
-                    origin: &target,
-                };
-                let mut signals = measure::signals()?;
-                let interrupted = measure::any(&mut signals);
-                Ok::<_, RunError>(asking.run(&mut manifest, interrupted).await?)
-            });
-            // A cost that could not be asked for is unknown; what was measured stands.
-            if let Err(error) = asked {
-                let words = format!("costs could not be asked for after the load: {error}");
-                manifest.warnings.push(words);
-            }
+            let clock = || Clock::live(start);
+            let asking = late::Asking {
+                inputs,
+                folder,
+                transport: &truth_transport,
+                origin: &target,
+            };
+            asking.run(&runtime, clock, &mut manifest);
         }
         manifest.partial = !(matches!(measured, Ok(true)) && written.is_ok());
         let noted = folder.write_manifest(&manifest);

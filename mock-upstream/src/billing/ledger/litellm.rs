@@ -33,7 +33,8 @@ pub(super) const COLUMNS: [&str; 24] = [
     "status",
 ];
 
-/// A row; what the upstream has nothing for is empty. The metadata name the request's nonce and trace id.
+/// A row; what the upstream has nothing for is empty. The metadata name the request's nonce and trace id,
+/// if it has one.
 pub(super) fn record(row: &Row<'_>) -> [String; 24] {
     let entry = row.entry;
     // As Postgres writes a `timestamp(3)`, in UTC.
@@ -44,6 +45,11 @@ pub(super) fn record(row: &Row<'_>) -> [String; 24] {
         "failure"
     };
     let is_hit = entry.billing_faults.contains(&Class::CacheHitBilled);
+    let names = if row.is_orphan {
+        json!({})
+    } else {
+        json!({"nonce": entry.nonce, "trace_id": entry.trace_id})
+    };
     let metadata = json!({
         "status": status,
         "additional_usage_values": {
@@ -51,7 +57,7 @@ pub(super) fn record(row: &Row<'_>) -> [String; 24] {
             "cache_creation_input_tokens": row.usage.cache_write,
             "completion_tokens_details": {"reasoning_tokens": row.usage.reasoning},
         },
-        "spend_logs_metadata": {"nonce": entry.nonce, "trace_id": entry.trace_id},
+        "spend_logs_metadata": names,
     });
     let call_type = match entry.endpoint {
         Endpoint::OpenAi => "acompletion",

@@ -189,6 +189,8 @@ struct Row<'a> {
     entry: &'a JournalEntry,
     /// The answer's id, as a client sees it.
     id: String,
+    /// Whether no request has it.
+    is_orphan: bool,
     /// The amount's digits; empty for a model without rates.
     amount: &'a str,
     usage: Usage,
@@ -230,6 +232,7 @@ fn rows<'a>(entry: &'a JournalEntry, config: &Config, now_unix_us: u64) -> Vec<R
     let row = Row {
         entry,
         id: client_id(entry, response_id, config),
+        is_orphan: false,
         amount: entry.recorded.get("ledger").map_or("", String::as_str),
         usage: entry.billed_usage.unwrap_or(entry.usage),
         times,
@@ -241,6 +244,7 @@ fn rows<'a>(entry: &'a JournalEntry, config: &Config, now_unix_us: u64) -> Vec<R
     if planted(Class::LedgerOrphan) {
         rows.push(Row {
             id: client_id(entry, &complement(response_id), config),
+            is_orphan: true,
             ..row
         });
     }
