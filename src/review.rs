@@ -64,9 +64,7 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
     let mut failed = None;
     let torn = folder.each_request(|record| {
         let mine = match &mut truths {
-            Some(truths) if Assembly::wants_truth(&record) => {
-                truths.of(&record.trace_id, |_| true)?
-            }
+            Some(truths) if record.sent.is_some() => truths.of(&record.trace_id, |_| true)?,
             _ => &[],
         };
         let attempt = Attempt {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::endpoint::Endpoint;
 use crate::late::Orphans;
 use crate::money::{Money, MoneyError};
-use crate::record::Phase;
+use crate::record::{Outcome, Phase};
 
 use super::Attempt;
 use super::account::Account;
@@ -117,11 +117,14 @@ impl<'t> Bill<'t> {
         if let Some(fits) = fits {
             self.groups.found(record, &fits, &sums)?;
         }
+        // An answer that broke off did not come to the place of its cost.
+        let whole_stream = record.streaming && record.outcome == Outcome::Ok;
+        if whole_stream {
+            self.silent.saw(&scope);
+        }
         if !record.costs.is_empty() {
             self.says_costs.insert(record.endpoint);
-        } else if record.streaming
-            && judged.recorded.is_some()
-            && judged.predicted != Some(Money::ZERO)
+        } else if whole_stream && judged.recorded.is_some() && judged.predicted != Some(Money::ZERO)
         {
             self.silent
                 .found(Code::StreamCostMissing, record, &sums, None)?;
@@ -144,9 +147,6 @@ impl<'t> Bill<'t> {
             }
         }
         if self.says_costs.contains(&endpoint) {
-            let words = |code, scope: &Scope, tally: &Tally<Amounts>, _| {
-                message(self.table, code, scope, tally, self.findings.of(scope))
-            };
             findings.extend(self.silent.at(endpoint, words));
         }
         findings.extend(self.checks.at(endpoint, self.table.currency()));

@@ -160,7 +160,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Whether an attempt is held against the journal: a complete answer of the measured phase.
-    pub fn wants_truth(record: &Record) -> bool {
+    fn wants_truth(record: &Record) -> bool {
         (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured)
     }
 
