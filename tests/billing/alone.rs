@@ -66,7 +66,10 @@ fn planted(row: &Row, rate: Rate) -> Config {
 fn made(driven: &Driven, class: Class) -> BTreeMap<Place, u64> {
     let mut made = BTreeMap::new();
     for seen in &driven.attempts {
-        if seen.entry.billing_faults.contains(&class) {
+        let is_made = seen.entry.billing_faults.contains(&class);
+        // An amount of few digits is rounded to itself.
+        let shows = class != Class::Rounding || seen.entry.recorded_cost != seen.entry.cost;
+        if is_made && shows {
             let record = &seen.record;
             // A row of nobody does not say whether it was for a stream.
             let streaming = record.streaming && class != Class::LedgerOrphan;
@@ -112,7 +115,8 @@ fn fault(
         let place = place_of(finding);
         let is_hidden = (row.is_hidden)(finding.endpoint, sight);
         let is_mismatch = finding.code == Code::CostMismatch && finding.causes.is_empty();
-        let is_named = names(finding, row, sight) || is_hidden && is_mismatch;
+        let is_twin = (row.twins)(finding.endpoint, sight).contains(&finding.code);
+        let is_named = names(finding, row, sight) || is_hidden && (is_mismatch || is_twin);
         let follows = row.companions.contains(&finding.code)
             || sight == Sight::Journal && row.against_truth.contains(&finding.code);
         if is_named {
