@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use mock_upstream::Config;
 use mock_upstream::config::{Class, When};
+use mock_upstream::{Config, JournalEntry};
 use weighbridge::billing::finding::{Code, Finding};
 use weighbridge::endpoint::Endpoint;
 
@@ -67,9 +67,7 @@ fn made(driven: &Driven, class: Class) -> BTreeMap<Place, u64> {
     let mut made = BTreeMap::new();
     for seen in &driven.attempts {
         let is_made = seen.entry.billing_faults.contains(&class);
-        // An amount of few digits is rounded to itself.
-        let shows = class != Class::Rounding || seen.entry.recorded_cost != seen.entry.cost;
-        if is_made && shows {
+        if is_made && shows(&seen.entry, class) {
             let record = &seen.record;
             // A row of nobody does not say whether it was for a stream.
             let streaming = record.streaming && class != Class::LedgerOrphan;
@@ -78,6 +76,16 @@ fn made(driven: &Driven, class: Class) -> BTreeMap<Place, u64> {
         }
     }
     made
+}
+
+/// Whether a mistake changes the amount: few digits are rounded to themselves, and an estimate may be
+/// right.
+fn shows(entry: &JournalEntry, class: Class) -> bool {
+    match class {
+        Class::Rounding => entry.recorded_cost != entry.cost,
+        Class::AbortEstimated => entry.recorded.get("lookup") != entry.charged.as_ref(),
+        _ => true,
+    }
 }
 
 /// How many of a mistake were made at an endpoint, in streams or in whole bodies.
