@@ -80,12 +80,13 @@ pub(super) fn amount(digits: &str, currency: &str) -> String {
     format!("{} {currency}", money(digits))
 }
 
-/// A percentage with its sign.
+/// A percentage with its sign, to 4 decimal places if that is not nothing.
 pub(super) fn bias(percent: f64) -> String {
-    if percent == 0.0 {
-        "0 %".to_owned()
-    } else {
-        format!("{percent:+} %")
+    let rounded = (percent * 1e4).round() / 1e4;
+    match () {
+        () if percent == 0.0 => "0 %".to_owned(),
+        () if rounded == 0.0 => format!("{percent:+} %"),
+        () => format!("{rounded:+} %"),
     }
 }
 
@@ -111,8 +112,8 @@ mod tests {
         }
         assert_eq!(amount("0.5", "EUR"), "0.5 EUR");
         assert_eq!(
-            [bias(4.0), bias(-0.03125), bias(0.0)],
-            ["+4 %", "-0.03125 %", "0 %"]
+            [bias(4.0), bias(-0.031_26), bias(0.0), bias(1e-6)],
+            ["+4 %", "-0.0313 %", "0 %", "+0.000001 %"]
         );
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::bill;
 use super::console::basis;
 use super::format::{NOTHING, amount, bias, count, ms, number, percent};
-use super::tables::{Table, tables};
+use super::tables::{Table, discrepancies, parts};
 use super::{EndpointReport, InclusiveMs, Report};
 use crate::metrics::Metric;
 use crate::verdict::{GateStatus, Status};
@@ -195,15 +195,19 @@ fn throughput_and_cost(out: &mut String, report: &Report) {
 }
 
 fn bill_tables(out: &mut String, report: &Report) {
+    draw(out, parts(report));
     if let Some(ledger) = &report.ledger {
         put(out, &format!("\n{}.", escape(&bill::ledger(ledger))));
     }
+}
+
+fn draw(out: &mut String, tables: impl Iterator<Item = Table>) {
     for Table {
         title,
         heads,
         rows,
         more,
-    } in tables(report)
+    } in tables
     {
         let (first, rest) = title.split_at(1);
         let title = first.to_uppercase() + rest;
@@ -242,6 +246,7 @@ fn findings(out: &mut String, report: &Report) {
             put(out, &format!("  {}", escape(&text)));
         }
     }
+    draw(out, discrepancies(report));
     if !report.run.warnings.is_empty() {
         put(out, "\n## Warnings\n");
     }

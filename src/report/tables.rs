@@ -23,17 +23,14 @@ pub(super) struct Table {
     pub more: usize,
 }
 
-/// The tables that have something to say of `report`.
-pub(super) fn tables(report: &Report) -> Vec<Table> {
-    [
-        groups(report),
-        surfaces(report),
-        load(report),
-        worst(report),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+/// What the bill is made of.
+pub(super) fn parts(report: &Report) -> impl Iterator<Item = Table> + use<> {
+    [groups(report), surfaces(report)].into_iter().flatten()
+}
+
+/// Where it is off.
+pub(super) fn discrepancies(report: &Report) -> impl Iterator<Item = Table> + use<> {
+    [load(report), worst(report)].into_iter().flatten()
 }
 
 /// Models, modes and classes side by side, those furthest off first; `None` where each endpoint has

@@ -2,6 +2,7 @@
 
 use weighbridge::client::scripted::{Answer, Scripted};
 use weighbridge::report::{console, markdown};
+use weighbridge::verdict::GateStatus;
 
 use super::harness::{always, answer, answer_of, refusal, run};
 
@@ -60,4 +61,39 @@ fn colours_are_asked_for() {
     let report = run(&[("gates", GATES)], &always(answer())).report();
     assert!(!console(&report, false).contains('\x1b'));
     assert!(console(&report, true).contains('\x1b'));
+}
+
+#[test]
+fn gates_on_the_bill_count_either_way_and_need_the_whole_of_it() {
+    // Of 20: 5 billed half, 5 without a cost, 10 as they should be.
+    let transport = Scripted::new(|_, n| {
+        Answer::Respond(match n % 4 {
+            1 => answer_of(8, "0.000016"),
+            2 => answer_of(8, "null"),
+            _ => answer(),
+        })
+    });
+    for (gate, actual, status) in [
+        ("cost.bias < 1%", "16.67%", GateStatus::Failed),
+        ("cost.bias < 20%", "16.67%", GateStatus::Inconclusive),
+        ("cost.mismatched == 0", "5", GateStatus::Failed),
+        ("cost.mismatched == 5", "5", GateStatus::Inconclusive),
+        ("cost.not_recorded == 5", "5", GateStatus::Passed),
+        ("cost.pending == 0", "0", GateStatus::Passed),
+    ] {
+        let report = run(&[("gates", &format!("[\"{gate}\"]"))], &transport).report();
+        let shown = &report.verdict.gates[0];
+        assert_eq!(
+            (shown.actual.as_deref(), shown.status),
+            (Some(actual), status),
+            "{gate}"
+        );
+        let text = console(&report, false);
+        assert!(
+            text.contains(
+                "bill: 10 of 20 attempts matched, 5 mismatched, 5 not recorded; arithmetic only"
+            ),
+            "{text}"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use super::Each;
 use super::text::{Paint, WIDTH, line, row, table, title, wrap};
 use crate::report::format::{NOTHING, amount, bias, count, percent};
-use crate::report::tables::{Table, tables};
+use crate::report::tables::{self, Table, parts};
 use crate::report::{EndpointReport, Report, bill};
 
 pub(super) fn cost(out: &mut String, report: &Report, each: &Each<'_>, paint: Paint) {
@@ -49,12 +49,21 @@ pub(super) fn cost(out: &mut String, report: &Report, each: &Each<'_>, paint: Pa
         }
     }
     out.push('\n');
+    draw(out, parts(report), paint);
+}
+
+/// Where the bill is off: what the findings are about.
+pub(super) fn discrepancies(out: &mut String, report: &Report, paint: Paint) {
+    draw(out, tables::discrepancies(report), paint);
+}
+
+fn draw(out: &mut String, tables: impl Iterator<Item = Table>, paint: Paint) {
     for Table {
         title,
         heads,
         rows,
         more,
-    } in tables(report)
+    } in tables
     {
         table(out, title, &heads, &rows, paint);
         if more > 0 {

@@ -1,5 +1,6 @@
 //! The lists: findings, errors, departures from the protocol, warnings.
 
+use super::cost::discrepancies;
 use super::text::{Paint, WIDTH, item, line, wrap};
 use crate::billing::finding::Severity;
 use crate::endpoint::Endpoint;
@@ -16,6 +17,7 @@ pub(super) fn lists(
     paint: Paint,
 ) {
     findings(out, endpoints, paint);
+    discrepancies(out, report, paint);
     let errors: Vec<(&Endpoint, &String, &u64)> = endpoints
         .iter()
         .flat_map(|(endpoint, e)| {
