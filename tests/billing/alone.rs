@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use mock_upstream::Config;
 use mock_upstream::config::{Class, When};
+use mock_upstream::{Config, JournalEntry};
 use weighbridge::billing::finding::{Code, Finding};
 use weighbridge::endpoint::Endpoint;
 
@@ -66,7 +66,8 @@ fn planted(row: &Row, rate: Rate) -> Config {
 fn made(driven: &Driven, class: Class) -> BTreeMap<Place, u64> {
     let mut made = BTreeMap::new();
     for seen in &driven.attempts {
-        if seen.entry.billing_faults.contains(&class) {
+        let is_made = seen.entry.billing_faults.contains(&class);
+        if is_made && shows(&seen.entry, class) {
             let record = &seen.record;
             // A row of nobody does not say whether it was for a stream.
             let streaming = record.streaming && class != Class::LedgerOrphan;
@@ -75,6 +76,16 @@ fn made(driven: &Driven, class: Class) -> BTreeMap<Place, u64> {
         }
     }
     made
+}
+
+/// Whether a mistake changes the amount: few digits are rounded to themselves, and an estimate may be
+/// right.
+fn shows(entry: &JournalEntry, class: Class) -> bool {
+    match class {
+        Class::Rounding => entry.recorded_cost != entry.cost,
+        Class::AbortEstimated => entry.recorded.get("lookup") != entry.charged.as_ref(),
+        _ => true,
+    }
 }
 
 /// How many of a mistake were made at an endpoint, in streams or in whole bodies.
@@ -112,7 +123,8 @@ fn fault(
         let place = place_of(finding);
         let is_hidden = (row.is_hidden)(finding.endpoint, sight);
         let is_mismatch = finding.code == Code::CostMismatch && finding.causes.is_empty();
-        let is_named = names(finding, row, sight) || is_hidden && is_mismatch;
+        let is_twin = (row.twins)(finding.endpoint, sight).contains(&finding.code);
+        let is_named = names(finding, row, sight) || is_hidden && (is_mismatch || is_twin);
         let follows = row.companions.contains(&finding.code)
             || sight == Sight::Journal && row.against_truth.contains(&finding.code);
         if is_named {

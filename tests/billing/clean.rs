@@ -7,7 +7,7 @@ use crate::fold::{Sight, findings, report, told};
 use crate::world::{honest, price_list};
 
 /// Sessions of each test below, at two endpoints: together more than 100,000 requests.
-const SESSIONS: u64 = 600;
+const SESSIONS: u64 = 12_600;
 
 /// Sends a load of which nothing may be said.
 fn check(load: &Load) {

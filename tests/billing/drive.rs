@@ -1,7 +1,5 @@
 //! Sessions through the upstream: planned and encoded by the harness, answered by a simulation, and
 //! read back by the harness's decoder and timeline, as a run does it.
-//!
-//! `tests/billing/conduct.rs` holds the rows that come of it against those of a real run.
 
 use std::collections::HashMap;
 use std::time::Duration;

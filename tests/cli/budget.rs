@@ -19,8 +19,9 @@ fn dear() -> Config {
     config
 }
 
-/// Runs a load of four thousand requests and holds the journal against the budget.
-fn check(arrivals: &str) {
+/// Runs a load of four thousand requests, which says that the budget ended it, and holds the journal
+/// against the budget.
+fn check(arrivals: &str, says: &str) {
     let sandbox = Sandbox::new();
     let upstream = Upstream::start(dear());
     sandbox.write(
@@ -50,7 +51,7 @@ fn check(arrivals: &str) {
         .args(["--budget", "1 USD"])
         .output();
     let said = format!("{}{}", output.stdout, output.stderr);
-    assert!(said.contains("budget of $1"), "{said}");
+    assert!(said.contains(says), "{said}");
 
     let charged = |digits: &Option<String>| -> Decimal {
         let digits = digits.as_deref().expect("every answer has a price");
@@ -66,10 +67,16 @@ fn check(arrivals: &str) {
 
 #[test]
 fn a_thousand_users_cannot_overshoot_a_dollar() {
-    check("arrivals = \"closed\"\nconcurrency = 1000");
+    check(
+        "arrivals = \"closed\"\nconcurrency = 1000",
+        "the budget of $1 ended the run",
+    );
 }
 
 #[test]
 fn a_thousand_arrivals_at_once_cannot_overshoot_a_dollar() {
-    check("arrivals = \"constant\"\nrate = 4000.0\nmax_in_flight = 1000");
+    check(
+        "arrivals = \"constant\"\nrate = 4000.0\nmax_in_flight = 1000",
+        "the budget has no room for another request",
+    );
 }

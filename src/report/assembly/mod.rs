@@ -159,9 +159,10 @@ impl<'a> Assembly<'a> {
         self.ledger_warnings = crate::billing::ledger::warnings(summary);
     }
 
-    /// Whether an attempt is held against the journal: a complete answer of the measured phase.
-    fn wants_truth(record: &Record) -> bool {
-        (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured)
+    /// Whether the journal has something to say of an attempt: one that was sent. What an answer that
+    /// broke off would have been, only the journal knows.
+    pub const fn wants_truth(record: &Record) -> bool {
+        record.sent.is_some()
     }
 
     /// Puts in an attempt, and what others said of it.
@@ -177,7 +178,7 @@ impl<'a> Assembly<'a> {
         self.bill.add(attempt)?;
         if let Some(truths) = attempt.truth {
             self.verifier.add(record, truths)?;
-            if Self::wants_truth(record) {
+            if (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured) {
                 self.answered.all += 1;
                 self.answered.in_journal += u64::from(!truths.is_empty());
                 if let [truth] = truths {
