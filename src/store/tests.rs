@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::RunFolder;
 use crate::endpoint::Endpoint;
+use crate::late::Lookup;
 use crate::metrics::gap_histogram;
 use crate::record::{Class, Counts, Fact, FactSink as _, Health, Outcome, Phase, Record};
 use crate::time::Offset;
@@ -321,6 +322,37 @@ fn a_truth_that_is_not_finished_leaves_nothing() {
     drop(file);
     let after = fs::read_dir(folder.path()).expect("a folder").count();
     assert_eq!(after, before);
+}
+
+#[test]
+fn look_ups_are_on_the_disk_at_once_and_a_torn_one_is_left_out() {
+    let (_dir, folder) = written(Vec::new());
+    assert!(folder.lookups().expect("no file").is_none());
+    let lookup = |attempt: u32, digits: Option<&str>| Lookup {
+        trace_id: "ab".repeat(16),
+        attempt,
+        surface: "lookup:{base_url}/x?id={trace_id}#/a,b".to_owned(),
+        digits: digits.map(str::to_owned),
+        unknown_ns: Some(5),
+        known_ns: digits.map(|_| 6),
+        tries: 2,
+        error: None,
+    };
+    let mut file = folder.start_lookups().expect("writable");
+    let id = "ab".repeat(16);
+    for (n, digits) in [(0, Some("5e-07")), (1, None), (2, Some("0.10"))] {
+        file.put(&lookup(n, digits)).expect("written");
+        let mut rows = folder.lookups().expect("readable").expect("there");
+        let found = rows.of(&id, |row| row.attempt == n).expect("readable");
+        assert_eq!(found, [lookup(n, digits)]);
+        assert!(!rows.is_torn());
+    }
+    let path = folder.path().join("lookups.csv");
+    let text = fs::read_to_string(&path).expect("rows");
+    fs::write(&path, &text[..text.len() - 3]).expect("written");
+    let mut rows = folder.lookups().expect("readable").expect("there");
+    assert!(rows.is_torn());
+    assert_eq!(rows.of(&id, |_| true).expect("readable").len(), 2);
 }
 
 #[test]
