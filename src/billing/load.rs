@@ -150,24 +150,6 @@ impl Load {
         Ok(())
     }
 
-    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        for (power, theirs) in &other.in_flight {
-            self.in_flight.entry(*power).or_default().merge(theirs)?;
-        }
-        for (group, theirs) in &other.buckets {
-            let bucket = self.buckets.entry(group.clone()).or_default();
-            bucket.attempts += theirs.attempts;
-            for (ours, more) in bucket.found.iter_mut().zip(theirs.found) {
-                *ours += more;
-            }
-            bucket.without_row += theirs.without_row;
-            for (ours, more) in bucket.examples.iter_mut().zip(&theirs.examples) {
-                keep_first(ours, more.iter().cloned());
-            }
-        }
-        self.time.merge(&other.time)
-    }
-
     /// The tables.
     pub fn tables(&self) -> ByLoad {
         let in_flight = self.in_flight.iter().map(|(power, of)| InFlight {
@@ -352,30 +334,17 @@ impl Intervals {
             .entry(second / self.step_s)
             .or_default()
             .merge(one)?;
-        self.coarsen(self.step_s)
+        self.coarsen()
     }
 
-    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        self.coarsen(other.step_s)?;
-        for (n, theirs) in &other.sums {
-            let second = n * other.step_s;
-            self.sums
-                .entry(second / self.step_s)
-                .or_default()
-                .merge(theirs)?;
-        }
-        self.coarsen(self.step_s)
-    }
-
-    /// Doubles the step until it is at least `step_s` and there are few enough: the same steps
-    /// whatever the order.
-    fn coarsen(&mut self, step_s: u64) -> Result<(), MoneyError> {
+    /// Doubles the step until there are few enough: the same steps whatever the order.
+    fn coarsen(&mut self) -> Result<(), MoneyError> {
         let span = |sums: &BTreeMap<u64, Discrepancies>| {
             let first = sums.first_key_value().map_or(0, |(n, _)| *n);
             let last = sums.last_key_value().map_or(0, |(n, _)| *n);
             last - first
         };
-        while self.step_s < step_s || span(&self.sums) >= INTERVALS_MAX {
+        while span(&self.sums) >= INTERVALS_MAX {
             self.step_s *= 2;
             for (n, sums) in std::mem::take(&mut self.sums) {
                 self.sums.entry(n / 2).or_default().merge(&sums)?;
@@ -582,9 +551,9 @@ mod tests {
     }
 
     proptest! {
-        /// Steps and sums are the same in whatever order attempts come, and through a merge.
+        /// Steps and sums are the same in whatever order attempts come.
         #[test]
-        fn order_and_merging_change_nothing(seconds in prop::collection::vec(0_u64..5_000, 1..60), cut in 0_usize..60) {
+        fn order_changes_nothing(seconds in prop::collection::vec(0_u64..5_000, 1..60)) {
             let fold = |seconds: &[u64]| {
                 let mut load = Load::default();
                 for second in seconds {
@@ -596,11 +565,6 @@ mod tests {
             let mut backwards = seconds.clone();
             backwards.reverse();
             prop_assert_eq!(&fold(&backwards).tables(), &whole);
-            let (a, b) = seconds.split_at(cut.min(seconds.len()));
-            let mut merged = fold(b);
-            merged.merge(&fold(a)).expect("small");
-            prop_assert_eq!(&merged.tables(), &whole);
-
             prop_assert!(whole.time.len() <= 24);
             for second in &seconds {
                 let inside = |row: &&Interval| (row.from_s..row.from_s + row.length_s).contains(second);

@@ -83,20 +83,6 @@ impl Rounded {
         Ok(())
     }
 
-    pub fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
-        for (ours, theirs) in [
-            (&mut self.nearest, &other.nearest),
-            (&mut self.directed, &other.directed),
-        ] {
-            for (scale, n) in theirs {
-                *ours.entry(*scale).or_default() += n;
-            }
-        }
-        self.attempts += other.attempts;
-        self.delta = self.delta.checked_add(other.delta)?;
-        Ok(())
-    }
-
     /// What it adds up to; `None` without any, or beyond what an amount can be.
     pub fn total(&self) -> Option<RoundingTotal> {
         if self.attempts == 0 {

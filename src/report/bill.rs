@@ -118,7 +118,7 @@ pub(super) fn about(finding: &Finding) -> String {
     )
 }
 
-/// The causes of a finding where its code does not say them all.
+/// The causes of a finding where its code and its message do not say them.
 pub(super) fn causes(finding: &Finding) -> Option<String> {
     let name = |cause: &Cause| match &cause.detail {
         Some(detail) => format!("{} ({detail})", cause.code),
@@ -126,7 +126,7 @@ pub(super) fn causes(finding: &Finding) -> Option<String> {
     };
     match &finding.causes[..] {
         [] => None,
-        [only] if only.code == finding.code && only.detail.is_none() => None,
+        [only] if only.code == finding.code => None,
         [only] => Some(format!("cause: {}", name(only))),
         several => {
             let names: Vec<String> = several.iter().map(name).collect();

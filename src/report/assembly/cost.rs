@@ -10,7 +10,7 @@ use crate::billing::finding::Code;
 use crate::billing::load::Discrepancies;
 use crate::billing::prices::PriceTable;
 use crate::billing::rounding::{self, RoundingTotal};
-use crate::billing::verify::Verification;
+use crate::billing::verify::{self, Verification};
 use crate::money::{Currency, Money};
 use crate::report::{
     ByInFlight, ByTime, Cost, CostGroup, CostLoad, CostRounding, CostSurface, Explained, Mode,
@@ -89,12 +89,11 @@ fn number(percent: Option<Money>) -> Option<f64> {
 }
 
 fn verified(sums: &Sums, verification: Option<&Verification>) -> Verified {
-    if sums.delta.is_none() {
-        Verified::Nothing
-    } else if verification.is_some_and(|v| v.of > 0 && v.verified == v.of) {
-        Verified::TokenCounts
-    } else {
-        Verified::Arithmetic
+    let compared = u64::from(sums.delta.is_some());
+    match verify::Verified::of(compared, verification) {
+        verify::Verified::TokenCounts => Verified::TokenCounts,
+        verify::Verified::Arithmetic => Verified::Arithmetic,
+        verify::Verified::Nothing => Verified::Nothing,
     }
 }
 
