@@ -218,7 +218,8 @@ fn change(turn: &mut Planned, session: u64, load: &Load) {
     }
     turn.request.body = Bytes::from(serde_json::to_vec(&body).expect("JSON"));
     turn.record.body_bytes = Some(turn.request.body.len() as u64);
-    if load.hang_up_every > 0 && session % load.hang_up_every == 0 && turn.record.streaming {
+    if load.hang_up_every > 0 && session.is_multiple_of(load.hang_up_every) && turn.record.streaming
+    {
         turn.hang_up = Some(HangUp::AfterEvents(2 + session % 5));
     }
 }
@@ -242,7 +243,11 @@ fn add_prefix(body: &mut Value, endpoint: Endpoint, session: u64) {
     match endpoint {
         Endpoint::OpenAi => messages.insert(0, json!({"role": "system", "content": text})),
         Endpoint::Anthropic => {
-            let ttl = if session % 2 == 0 { "5m" } else { "1h" };
+            let ttl = if session.is_multiple_of(2) {
+                "5m"
+            } else {
+                "1h"
+            };
             body["system"] = json!([{
                 "type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": ttl},
             }]);

@@ -56,9 +56,10 @@ pub fn report(driven: &Driven, scenario: &Scenario, prices: &PriceTable, sight: 
     }
     for seen in &driven.attempts {
         // Which attempts are held against the journal is the harness's to say.
-        let truths = match Assembly::wants_truth(&seen.record) {
-            true => seen.truths.as_slice(),
-            false => &[],
+        let truths = if Assembly::wants_truth(&seen.record) {
+            seen.truths.as_slice()
+        } else {
+            &[]
         };
         let attempt = Attempt {
             lookups: &seen.lookups,

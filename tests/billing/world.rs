@@ -35,20 +35,20 @@ pub fn decimal(digits: &str) -> Decimal {
 }
 
 fn rate(input: &str, output: &str, cached: [&str; 3]) -> Rate {
-    let [read, write_5m, write_1h] = cached.map(|digits| Some(decimal(digits)));
+    let [read, five_minutes, hour] = cached.map(|digits| Some(decimal(digits)));
     Rate {
         cache_read: read,
-        cache_write_5m: write_5m,
-        cache_write_1h: write_1h,
+        cache_write_5m: five_minutes,
+        cache_write_1h: hour,
         ..Rate::new(decimal(input), decimal(output))
     }
 }
 
 fn rates() -> BTreeMap<String, Rate> {
-    let tiers = [("flex", "0.53"), ("priority", "1.71")];
-    let tiers = tiers.map(|(name, factor)| (name.to_owned(), Factor(decimal(factor))));
+    let factors = [("flex", "0.53"), ("priority", "1.71")];
+    let factors = factors.map(|(name, factor)| (name.to_owned(), Factor(decimal(factor))));
     let alpha = Rate {
-        service_tiers: tiers.into_iter().collect(),
+        service_tiers: factors.into_iter().collect(),
         ..rate("3.7", "11.9", ["0.41", "4.7", "7.3"])
     };
     let beta = Rate {
