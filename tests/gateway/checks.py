@@ -192,16 +192,21 @@ class Facts:
             ours, theirs = self.ours.get(nonce, []), self.theirs.get(nonce, [])
             yield evidence.Passed.of(nonce, ours, theirs, self.spend_log)
 
+    def bytes_of(self, finding):
+        """What the bytes of the finding's first example show."""
+        see = evidence.WITNESSES.get(observation(finding))
+        for passed in self.passed() if see else ():
+            if passed.nonce in finding["examples"][:1]:
+                return f"{passed.nonce[:8]}: {see(passed, self.leg.prices)}"
+        return None
+
     def findings_in_words(self):
         yield f"{self.leg.name}: {self.leg.about}"
-        passed = {p.nonce: p for p in self.passed()}
         for f in self.findings():
             how = "stream" if f["streaming"] else "whole"
             place = f"{f['endpoint']} {how}"
             yield f"  {f['severity']:7} {place:16} {f['code']:18} {f['message']}"
-            for nonce in f["examples"][:1]:
-                words = witness(f)(passed[nonce], self.leg.prices)
-                yield f"{'':27}{nonce[:8]}: {words}"
+            yield f"{'':27}bytes: {self.bytes_of(f)}"
         if not self.findings():
             yield "  nothing found"
 
@@ -414,10 +419,6 @@ def observation(finding):
     return "COST_MISMATCH" if finding["causes"] else finding["code"]
 
 
-def witness(finding):
-    return evidence.WITNESSES[observation(finding)]
-
-
 def traced(facts):
     """Each finding is shown by the bytes of just as many requests, its examples among them, and the
     bytes show nothing that the report does not say."""
@@ -488,7 +489,8 @@ def spend_log(facts):
         yield f"of {len(facts.spend_log)} rows and {facts.others_log} others: {ledger}"
     for passed in facts.passed():
         spends = [row["spend"] for row in passed.rows]
-        if spends != [passed.cost]:
+        # As numbers: 8.946e-05 there is 0.00008946 in a stream.
+        if passed.cost is None or [Fraction(s) for s in spends] != [Fraction(passed.cost)]:
             yield f"{passed.nonce}: the spend log says {spends}, the bytes {passed.cost}"
 
 
