@@ -15,14 +15,14 @@ import json
 from collections import Counter, defaultdict
 from fractions import Fraction
 
+import evidence
+from evidence import NOISE, Prices
+
 ENDPOINTS = ("openai", "anthropic")
 WHOLE_COST = "header:x-litellm-response-cost"
 STREAM_COST = "stream:/usage/cost"
 # LiteLLM's cost before discounts. The one cost header that its streams have, and it says 0.0.
 EARLY_HEADER = "header:x-litellm-response-cost-original"
-# LiteLLM computes in doubles: 0.00010719999999999999 for 0.0001072.
-NOISE = Fraction(1, 10**12)
-
 COUNT = 80
 
 
@@ -48,26 +48,36 @@ class Leg:
     name: str
     about: str
     model: str
-    # USD for one input and one output token.
-    prices: tuple[Fraction, Fraction]
+    prices: Prices
     upstream: dict
+    # Keys of the scenario that this leg sets.
+    settings: dict = dataclasses.field(default_factory=dict)
     defects: tuple[Defect, ...] = ()
     # Gates that must fail because of the defects, by endpoint.
     failing_gates: frozenset = frozenset()
 
 
-def upstream(dialect="openai", reasoning_share=0.0, usage_in_stream="always"):
+def upstream(dialect="openai", reasoning_share=0.0, usage_in_stream="always", more=""):
     return locals()
 
 
-def per_million(price_in, price_out):
-    return Fraction(price_in) / 10**6, Fraction(price_out) / 10**6
+def per_million(*prices):
+    return Prices(*(Fraction(price) / 10**6 for price in prices))
 
 
 ESTIMATE = "LiteLLM does not ask its mistral upstream for usage and reports an estimate of its own"
 MERGED = "parallel calls that came in one chunk are merged into one block"
 REASONING = "LiteLLM estimates the reasoning tokens, which Mistral does not report"
 THINKING = "of thinking that comes in several chunks, only the first arrives as thinking"
+
+CACHED_RATES = """
+[cost.rates."codestral-latest"]
+input = "0.30"
+output = "0.90"
+cache_read = "0.03"
+[cache]
+enabled = true
+"""
 
 # `cost.findings` also counts what is wrong with usage, tool calls and texts.
 FINDINGS_GATE = "cost.findings == 0"
@@ -82,6 +92,11 @@ LEGS = (
         defects=tuple(
             Defect(code, endpoint, True, None, ESTIMATE, by_chance=True)
             for code in ("USAGE_NOT_TRUE", "COST_NOT_TRUE")
+            for endpoint in ENDPOINTS
+        )
+        # Of 18 texts, whose tokens are short; an estimate of calls is within the limit.
+        + tuple(
+            Defect("TOKENS_IMPLAUSIBLE", endpoint, True, "chat", ESTIMATE, by_chance=True)
             for endpoint in ENDPOINTS
         ),
         failing_gates=frozenset((FINDINGS_GATE, endpoint) for endpoint in ENDPOINTS),
@@ -114,7 +129,19 @@ LEGS = (
         prices=per_million("0.40", "2"),
         upstream=upstream(),
     ),
+    # A begin that all prompts have, which the upstream's cache keeps: cached tokens in every usage.
+    Leg(
+        name="cached",
+        about="openai dialect, usage in every stream, a cached prefix",
+        model="codestral-latest",
+        prices=per_million("0.30", "0.90", "0.03"),
+        upstream=upstream(more=CACHED_RATES),
+        settings={"workload.cached_prefix": "{ tokens = 1543 }"},
+    ),
 )
+
+# The leg that is broken on purpose.
+(CONTROL,) = (leg for leg in LEGS if leg.name == "always")
 
 
 @dataclasses.dataclass
@@ -128,9 +155,16 @@ class Facts:
     rows: list[dict]
     # Rows of `truth.csv` by nonce.
     truths: dict[str, list[dict]]
+    # What passed between the harness and LiteLLM, and between LiteLLM and the upstream, by nonce.
+    ours: dict[str, list]
+    theirs: dict[str, list]
+    # LiteLLM's own rows of this leg's model.
+    spend_log: list[dict]
+    # How many other rows there are.
+    others_log: int
 
     @staticmethod
-    def read(leg, folder, exit_code):
+    def read(leg, folder, exit_code, ours, theirs, spend_log):
         truths = defaultdict(list)
         if (folder / "truth.csv").exists():
             for truth in table(folder / "truth.csv"):
@@ -139,7 +173,9 @@ class Facts:
         for row in rows:
             row["costs"] = json.loads(row["costs"] or "{}")
         report = json.loads((folder / "report.json").read_text())
-        return Facts(leg, exit_code, report, rows, dict(truths))
+        own = [row for row in spend_log if row["model_group"] == leg.model]
+        others = len(spend_log) - len(own)
+        return Facts(leg, exit_code, report, rows, dict(truths), ours, theirs, own, others)
 
     def truth(self, row):
         """The upstream's one entry for this request, or nothing."""
@@ -149,17 +185,29 @@ class Facts:
     def findings(self):
         return [f for e in self.report["endpoints"].values() for f in e["cost"]["findings"]]
 
+    def passed(self):
+        """Each measured request as its bytes show it, in the order of the rows."""
+        for row in self.rows:
+            nonce = row["trace_id"]
+            ours, theirs = self.ours.get(nonce, []), self.theirs.get(nonce, [])
+            yield evidence.Passed.of(nonce, ours, theirs, self.spend_log)
+
     def findings_in_words(self):
         yield f"{self.leg.name}: {self.leg.about}"
+        passed = {p.nonce: p for p in self.passed()}
         for f in self.findings():
             how = "stream" if f["streaming"] else "whole"
             place = f"{f['endpoint']} {how}"
             yield f"  {f['severity']:7} {place:16} {f['code']:18} {f['message']}"
+            for nonce in f["examples"][:1]:
+                words = witness(f)(passed[nonce], self.leg.prices)
+                yield f"{'':27}{nonce[:8]}: {words}"
         if not self.findings():
             yield "  nothing found"
 
 
 NUMBERS = {
+    *("output_limit", "body_bytes"),
     *("attempt", "session", "token_events", "reasoning_events", "calls", "calls_valid"),
     *("last_input", "last_cache_read", "last_output", "last_reasoning_tokens"),
     *("input", "cache_read", "output", "reasoning", "tool_calls", "status"),
@@ -183,14 +231,20 @@ def table(path):
 # --- what the facts say, without the harness's judgement -----------------------------------------
 
 
-def price(leg, tokens_in, tokens_out):
-    return leg.prices[0] * tokens_in + leg.prices[1] * tokens_out
+def usage_of(row):
+    """As reported. Anthropic's count of input tokens leaves out the cached ones."""
+    cached = row["last_cache_read"] or 0
+    tokens_in = row["last_input"] + (cached if row["endpoint"] == "anthropic" else 0)
+    return evidence.Usage(tokens_in, row["last_output"], cached, row["last_reasoning_tokens"])
 
 
-def input_of(row):
-    """All input tokens: Anthropic's count leaves out the cached ones."""
-    cached = (row["last_cache_read"] or 0) if row["endpoint"] == "anthropic" else 0
-    return row["last_input"] + cached
+def price(leg, row):
+    """What the reported usage costs."""
+    return usage_of(row).cost(leg.prices)
+
+
+def true_price(leg, truth):
+    return evidence.Usage(truth["input"], truth["output"], truth["cache_read"]).cost(leg.prices)
 
 
 def recorded(row):
@@ -200,12 +254,18 @@ def recorded(row):
 
 
 def usage_is_true(row, truth):
-    reasoning = row["last_reasoning_tokens"]
+    said = usage_of(row)
     return (
-        input_of(row) == truth["input"]
-        and row["last_output"] == truth["output"]
-        and reasoning in (None, truth["reasoning"])
+        (said.input, said.output) == (truth["input"], truth["output"])
+        and row["last_cache_read"] in (None, truth["cache_read"])
+        and said.reasoning in (None, truth["reasoning"])
     )
+
+
+def is_implausible(row):
+    """More output than the request allows, or more input than its bytes and a chat's template."""
+    said = usage_of(row)
+    return said.output > row["output_limit"] or said.input > row["body_bytes"] + 2048
 
 
 def observed(facts):
@@ -215,9 +275,11 @@ def observed(facts):
         truth, cost = facts.truth(row), recorded(row)
         codes = []
         if cost is None:
-            codes.append("COST_NOT_RECORDED")
-        elif abs(cost - price(facts.leg, input_of(row), row["last_output"])) >= NOISE:
+            codes.append("STREAM_COST_MISSING" if row["streaming"] else "COST_NOT_RECORDED")
+        elif abs(cost - price(facts.leg, row)) >= NOISE:
             codes.append("COST_MISMATCH")
+        if is_implausible(row):
+            codes.append("TOKENS_IMPLAUSIBLE")
         if truth is None:
             codes.append("TRUTH_MISSING")
         else:
@@ -297,7 +359,7 @@ def costs(facts):
     sums = defaultdict(Fraction)
     for row in facts.rows:
         cost = recorded(row)
-        wanted = price(facts.leg, input_of(row), row["last_output"])
+        wanted = price(facts.leg, row)
         if cost is None or abs(cost - wanted) >= NOISE:
             yield f"{of(row)}: recorded {cost and float(cost)}, not {float(wanted)}"
         sums[row["endpoint"]] += wanted
@@ -322,7 +384,7 @@ def truth_joined(facts):
             yield f"{of(row)}: {entries} entries in the journal"
         elif truth["stream"] != row["streaming"] or truth["status"] != 200:
             yield f"{of(row)}: the upstream was asked otherwise: {truth}"
-        elif Fraction(truth["cost"]) != price(facts.leg, truth["input"], truth["output"]):
+        elif Fraction(truth["cost"]) != true_price(facts.leg, truth):
             yield f"{of(row)}: the mock's true cost {truth['cost']} is not usage times price"
     for endpoint in ENDPOINTS:
         truth = facts.report["endpoints"][endpoint]["truth"]
@@ -338,14 +400,96 @@ def truth_joined(facts):
 def findings(facts):
     """The report's findings are the ones that the rows and the journal give, no more, no fewer."""
     wanted = {key: len(rows) for key, rows in observed(facts).items()}
-    reported = {
-        (f["code"], f["endpoint"], f["streaming"]): f["count"]
-        for f in facts.findings()
-        if f["severity"] != "info" or f["code"] in ("UPSTREAM_RETRIED", "STREAM_DOWNGRADED")
-    }
+    reported = Counter()
+    for f in facts.findings():
+        if f["severity"] != "info" or f["code"] in ("UPSTREAM_RETRIED", "STREAM_DOWNGRADED"):
+            reported[observation(f), f["endpoint"], f["streaming"]] += f["count"]
     for key in sorted(wanted.keys() | reported.keys()):
         if wanted.get(key) != reported.get(key):
             yield f"{key}: reported on {reported.get(key)} requests, seen on {wanted.get(key)}"
+
+
+def observation(finding):
+    """What was seen, where the code is the cause of it: a wrong cost."""
+    return "COST_MISMATCH" if finding["causes"] else finding["code"]
+
+
+def witness(finding):
+    return evidence.WITNESSES[observation(finding)]
+
+
+def traced(facts):
+    """Each finding is shown by the bytes of just as many requests, its examples among them, and the
+    bytes show nothing that the report does not say."""
+    shown, reported = defaultdict(dict), defaultdict(list)
+    for passed in facts.passed():
+        for code, see in evidence.WITNESSES.items():
+            if words := see(passed, facts.leg.prices):
+                shown[code, passed.endpoint, passed.streaming][passed.nonce] = words
+    for f in facts.findings():
+        reported[observation(f), f["endpoint"], f["streaming"]].append(f)
+    for key in sorted(shown.keys() | reported.keys()):
+        count = sum(f["count"] for f in reported[key])
+        if count != len(shown[key]):
+            bytes_say = next(iter(shown[key].items()), None)
+            yield f"{key}: reported on {count}, shown by {len(shown[key])} in bytes: {bytes_say}"
+        for f in reported[key]:
+            unseen = [nonce for nonce in f["examples"] if nonce not in shown[key]]
+            if unseen or not f["examples"]:
+                yield f"{key}: not shown by the bytes of its examples {unseen}"
+
+
+def report(facts):
+    """The report's other parts agree with the findings, with the rows and with each other."""
+    if facts.report["schema"] != "weighbridge.report/2":
+        yield f"schema {facts.report['schema']}"
+    for f in facts.findings():
+        causes = [cause["code"] for cause in f["causes"]]
+        if causes and f["code"] != (causes[0] if len(causes) == 1 else "COST_MISMATCH"):
+            yield f"{f['code']} has the causes {causes}"
+    for endpoint in ENDPOINTS:
+        whole = facts.report["endpoints"][endpoint]
+        cost, truth = whole["cost"], whole["truth"]
+        verified = "token_counts" if truth["verified"] == truth["of"] else "arithmetic"
+        if cost["verified"] != verified:
+            yield f"{endpoint}: verified {cost['verified']}, not {verified}"
+        for name in ("predicted", "recorded", "delta", "delta_abs"):
+            parts = sum(Fraction(group[name] or 0) for group in cost["groups"])
+            if parts != Fraction(cost[name] or 0):
+                yield f"{endpoint}: the groups' {name} come to {float(parts)}, not {cost[name]}"
+        rows = [row for row in facts.rows if row["endpoint"] == endpoint]
+        if sum(group["attempts"] for group in cost["groups"]) != len(rows):
+            yield f"{endpoint}: the groups have not {len(rows)} attempts: {cost['groups']}"
+        sums, counts = defaultdict(Fraction), Counter()
+        for row in rows:
+            for place, digits in row["costs"].items():
+                sums[place] += Fraction(digits)
+                counts[place] += 1
+        by_id = {row["request_id"]: row for row in facts.spend_log}
+        for row in rows:
+            if entry := by_id.get(row["response_id"]) or by_id.get(row["call_id"]):
+                sums["ledger"] += Fraction(entry["spend"])
+                counts["ledger"] += 1
+        wanted = {place: (counts[place], sums[place]) for place in counts}
+        said = {
+            at["surface"]: (at["attempts"], Fraction(at["recorded"])) for at in cost["surfaces"]
+        }
+        if said != wanted:
+            yield f"{endpoint}: the surfaces are {said}, not {wanted}"
+
+
+def spend_log(facts):
+    """LiteLLM's own row of each request is there once, is joined, and says what the bytes say."""
+    ledger = facts.report["ledger"]
+    wanted = {"joined": len(facts.spend_log), "ledger_only": 0, "duplicate": 0}
+    # The legs before this one.
+    wanted["out_of_scope"] = facts.others_log
+    if len(facts.spend_log) < len(facts.rows) or {k: ledger[k] for k in wanted} != wanted:
+        yield f"of {len(facts.spend_log)} rows and {facts.others_log} others: {ledger}"
+    for passed in facts.passed():
+        spends = [row["spend"] for row in passed.rows]
+        if spends != [passed.cost]:
+            yield f"{passed.nonce}: the spend log says {spends}, the bytes {passed.cost}"
 
 
 def defects(facts):
@@ -451,7 +595,8 @@ def forget_truth(facts):
 
 def add_finding(facts):
     finding = {"code": "CACHE_DOUBLE", "severity": "wrong", "streaming": True, "count": 1}
-    finding |= {"endpoint": "openai", "message": "made up"}
+    finding |= {"causes": [{"code": "CACHE_DOUBLE", "detail": None}]}
+    finding |= {"endpoint": "openai", "message": "made up", "examples": [facts.rows[0]["trace_id"]]}
     facts.report["endpoints"]["openai"]["cost"]["findings"].append(finding)
 
 
@@ -462,6 +607,28 @@ def mix_texts(facts):
 
 def lose_call(facts):
     next(r for r in facts.rows if r["class"] == "tools")["calls"] -= 1
+
+
+def lose_words(facts):
+    row = next(r for r in facts.rows if r["class"] == "chat")
+    exchange = facts.theirs[row["trace_id"]][0]
+    exchange.body = exchange.body.replace(b".0 ", b".7 ")
+
+
+def claim_counts(facts):
+    cost = facts.report["endpoints"]["anthropic"]["cost"]
+    cost["verified"] = "nothing"
+
+
+def raise_surface(facts):
+    surface = facts.report["endpoints"]["openai"]["cost"]["surfaces"][0]
+    surface["recorded"] = "7"
+
+
+def raise_spend(facts):
+    nonce = facts.rows[0]["trace_id"]
+    passed = next(p for p in facts.passed() if p.nonce == nonce)
+    passed.rows[0]["spend"] = "7"
 
 
 def flip_gate(facts):
@@ -475,6 +642,9 @@ CHECKS = {
     "costs": (costs, raise_cost),
     "truth joined": (truth_joined, forget_truth),
     "findings": (findings, add_finding),
+    "bytes": (traced, add_finding, lose_words),
+    "report": (report, claim_counts, raise_surface),
+    "spend log": (spend_log, raise_spend),
     "defects": (defects, add_finding),
     "texts": (texts, mix_texts),
     "tool calls": (tool_calls, lose_call),
@@ -486,20 +656,21 @@ def problems_of(check, facts):
     """What a check finds; facts that it cannot even read do not pass it."""
     try:
         return list(check(facts))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
         return [f"cannot be read: {error!r}"]
 
 
 def run_all(facts):
     """Each check's name and problems."""
-    for name, (check, _) in CHECKS.items():
+    for name, (check, *_) in CHECKS.items():
         yield name, problems_of(check, facts)
 
 
 def blind(facts):
     """Names of the checks that pass on facts that were made wrong."""
-    for name, (check, doctor) in CHECKS.items():
-        wrong = copy.deepcopy(facts)
-        doctor(wrong)
-        if not problems_of(check, wrong):
-            yield name
+    for name, (check, *doctors) in CHECKS.items():
+        for doctor in doctors:
+            wrong = copy.deepcopy(facts)
+            doctor(wrong)
+            if not problems_of(check, wrong):
+                yield name

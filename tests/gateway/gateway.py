@@ -6,6 +6,7 @@ stopped by their process ids, whatever happens.
 """
 
 import argparse
+import csv
 import dataclasses
 import decimal
 import os
@@ -20,8 +21,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from fractions import Fraction
 
 import checks
+import wire
 
 HERE = pathlib.Path(__file__).resolve().parent
 SCENARIO = HERE.parent.parent / "scenarios" / "litellm.toml"
@@ -29,6 +32,8 @@ SCENARIO = HERE.parent.parent / "scenarios" / "litellm.toml"
 READY_S = 120
 RUN_S = 180
 STOP_S = 15
+# LiteLLM logs behind the answers' backs.
+SPEND_LOG_S = 30
 
 # The header of the cost before discounts beside the scenario's two: on streams it is the one that
 # LiteLLM sends, and it says 0.
@@ -45,6 +50,7 @@ reasoning_share = {reasoning_share}
 usage_in_stream = "{usage_in_stream}"
 [cost]
 surfaces = [] # any cost that arrives is LiteLLM's
+{more}
 """
 
 MODEL = """\
@@ -57,11 +63,15 @@ MODEL = """\
       input_cost_per_token: {input}
       output_cost_per_token: {output}
 """
+CACHED = """\
+      cache_read_input_token_cost: {cache_read}
+"""
 
 SETTINGS = """\
 litellm_settings:
   drop_params: true
   include_cost_in_streaming_usage: true
+  callbacks: spend_log.rows
 general_settings:
   master_key: os.environ/LITELLM_MASTER_KEY
 """
@@ -119,6 +129,8 @@ class Stage:
         # A key for this run only. It is in the environment of two programs and nowhere else.
         self.key = f"sk-{secrets.token_hex(24)}"
         self.programs = []
+        self.taps = []
+        self.spend_log = self.folder / "spend-log.csv"
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
 
@@ -128,6 +140,8 @@ class Stage:
     def __exit__(self, *_):
         for program in reversed(self.programs):
             program.stop()
+        for tap in self.taps:
+            tap.stop()
 
     def environment(self, **more):
         """Nothing of the caller's but where programs are: no keys, no proxies, no home."""
@@ -138,6 +152,10 @@ class Stage:
         program = Program(name, command, self.folder / f"{name}.log", self.environment(**more))
         self.programs.append(program)
         return program
+
+    def tap(self, origin):
+        self.taps.append(wire.Tap(origin))
+        return self.taps[-1]
 
     def mock(self, leg):
         """Starts the leg's mock-upstream; its origin."""
@@ -152,6 +170,8 @@ class Stage:
     def litellm(self, models):
         """Starts LiteLLM with these entries; its origin."""
         config = self.folder / "litellm.yaml"
+        # LiteLLM looks for callbacks beside its configuration.
+        shutil.copy(HERE / "spend_log.py", self.folder)
         config.write_text("model_list:\n" + "".join(models) + SETTINGS)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -161,26 +181,45 @@ class Stage:
         program = self.start(
             "litellm",
             [*command, "--port", str(port), "--num_workers", "1"],
+            SPEND_LOG=str(self.spend_log),
             LITELLM_LOCAL_MODEL_COST_MAP="True",
             PYTHONUNBUFFERED="1",
         )
         program.wait_until(lambda: answers(f"{origin}/health/liveliness"), READY_S)
         return origin
 
-    def run(self, leg, origin, journal, recorded):
-        """Runs the scenario; the leg's facts."""
+    def run(self, leg, origin, upstream, journal, recorded):
+        """Runs the scenario and joins LiteLLM's spend log; the leg's facts.
+
+        `origin` is LiteLLM's, `upstream` the tap before its upstream."""
+        tap = self.tap(origin)
         out, log = self.folder / leg.name, self.folder / f"{leg.name}.log"
         overrides = {
             "target.model": text(leg.model),
             "target.truth": text(journal),
             "pricing.recorded": f"[{', '.join(map(text, recorded))}]",
+            **leg.settings,
         }
-        command = [self.options.weighbridge, "run", SCENARIO, "--target", origin, "--out", out]
+        if leg.prices.cache_read is not None:
+            overrides["pricing.table"] = text(self.table(leg))
+        command = [self.options.weighbridge, "run", SCENARIO, "--target", tap.origin, "--out", out]
         command += ["--quiet"]
         command += [part for k, v in overrides.items() for part in ("--set", f"{k}={v}")]
+        code = self.weighbridge(leg, command, log)
+        if not (out / "report.json").is_file():
+            raise Failure(f"leg {leg.name}: no report, exit code {code}:\n{log.read_text()}")
+        rows = self.spend_rows(leg, out)
+        command = [self.options.weighbridge, "report", out, "--ledger", self.spend_log]
+        again = self.weighbridge(leg, command, self.folder / f"{leg.name}-report.log")
+        if again != code:
+            raise Failure(f"leg {leg.name}: exit code {code}, with the ledger {again}; see {log}")
+        return checks.Facts.read(leg, out, code, tap.exchanges(), upstream.exchanges(), rows)
+
+    def weighbridge(self, leg, command, log):
+        """Runs it to its end; the exit code."""
         with open(log, "wb") as stream:
             try:
-                code = subprocess.run(
+                return subprocess.run(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
@@ -190,9 +229,34 @@ class Stage:
                 ).returncode
             except subprocess.TimeoutExpired as error:
                 raise Failure(f"leg {leg.name}: no end after {RUN_S} s; see {log}") from error
-        if not (out / "report.json").is_file():
-            raise Failure(f"leg {leg.name}: no report, exit code {code}:\n{log.read_text()}")
-        return checks.Facts.read(leg, out, code)
+
+    def table(self, leg):
+        """A price table with the leg's prices; its path."""
+        prices = leg.prices
+        cells = {"model": leg.model, "currency": "USD", "per_tokens": 1_000_000}
+        cells |= {"input": prices.input, "output": prices.output, "cache_read": prices.cache_read}
+        # None is written, but a budget wants to know.
+        cells |= {"cache_write_5m": prices.input, "cache_write_1h": prices.input}
+        path = self.folder / f"{leg.name}-prices.csv"
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(cells)
+            table.writerow(digits(c * 10**6) if isinstance(c, Fraction) else c for c in cells.values())
+        return path
+
+    def spend_rows(self, leg, out):
+        """LiteLLM's rows, once there is one of the leg's model for each request."""
+        with open(out / "requests.csv", newline="", encoding="utf-8") as file:
+            wanted = sum(1 for _ in csv.DictReader(file))
+        deadline = time.monotonic() + SPEND_LOG_S
+        while True:
+            with open(self.spend_log, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            own = sum(row["model_group"] == leg.model for row in rows)
+            # What does not come is for the checks to say.
+            if own >= wanted or time.monotonic() > deadline:
+                return rows
+            time.sleep(0.1)
 
 
 def text(value):
@@ -218,7 +282,7 @@ def broken(kind, leg):
     """The leg with one thing wrong, and the checks that must see it."""
     fails = {
         "price": {"costs", "defects", "verdict"},
-        "surface": {"cost places", "costs", "defects", "verdict"},
+        "surface": {"cost places", "costs", "bytes", "defects", "verdict"},
         "truth": {"truth joined", "defects", "texts", "tool calls"},
         # The harness refuses the run before its load.
         "model": {"run"},
@@ -229,16 +293,20 @@ def broken(kind, leg):
 def stage_legs(stage, legs, kind=None):
     """Starts everything and gives the facts of each leg."""
     origins = {leg.name: stage.mock(leg) for leg in legs}
+    upstreams = {leg.name: stage.tap(origins[leg.name]) for leg in legs}
     models = []
     for leg in legs:
         dear = 2 if kind == "price" else 1
         name = "another" if kind == "model" else leg.model
+        prices = leg.prices
+        entry = MODEL if prices.cache_read is None else MODEL + CACHED
         models.append(
-            MODEL.format(
+            entry.format(
                 model=name,
-                origin=origins[leg.name],
-                input=digits(leg.prices[0]),
-                output=digits(leg.prices[1] * dear),
+                origin=upstreams[leg.name].origin,
+                input=digits(prices.input),
+                output=digits(prices.output * dear),
+                cache_read=digits(prices.cache_read or prices.input),
             )
         )
     gateway = stage.litellm(models)
@@ -250,7 +318,8 @@ def stage_legs(stage, legs, kind=None):
         journals = {leg.name: stage.mock(idle) for leg in legs}
     for leg in legs:
         started = time.monotonic()
-        facts = stage.run(leg, gateway, f"{journals[leg.name]}/__mock/journal", recorded)
+        journal = f"{journals[leg.name]}/__mock/journal"
+        facts = stage.run(leg, gateway, upstreams[leg.name], journal, recorded)
         say(f"leg {leg.name}: {leg.about} ({time.monotonic() - started:.0f} s)")
         yield facts
 
@@ -286,7 +355,7 @@ def check(options):
 
 def check_broken(options, kind):
     """Breaks one thing of the leg without defects; whether every check that must see it does."""
-    leg, wanted = broken(kind, checks.LEGS[-1])
+    leg, wanted = broken(kind, checks.CONTROL)
     with Stage(options) as stage:
         try:
             (facts,) = stage_legs(stage, [leg], kind)

@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 
 PORT = "8080"  # the one that recipes are written with
+RELEASE = "target/release"  # the folder that recipes are written with
+BINARIES = os.environ.get("BINARIES") or RELEASE
 LIMIT_S = 60
 RECIPE = re.compile(r"^\*\*(?P<title>\d\. .+?)\*\*.*?^```bash\n(?P<commands>.*?)^```\n+^```text\n(?P<printed>.*?)^```", re.M | re.S)
 
@@ -57,7 +59,7 @@ def main(document):
     recipes = list(RECIPE.finditer(Path(document).read_text()))
     for recipe in recipes:
         port = free_port()
-        code, output = run(recipe["commands"].replace(PORT, port))
+        code, output = run(recipe["commands"].replace(PORT, port).replace(RELEASE, BINARIES))
         output = output.replace(port, PORT)
         absent = missing(recipe["printed"], output)
         good = code == 0 and absent is None
