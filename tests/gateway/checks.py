@@ -151,6 +151,8 @@ class Facts:
     leg: Leg
     exit_code: int
     report: dict
+    # The same with LiteLLM's spend log as its ledger.
+    late_report: dict
     # Measured rows of `requests.csv`, numbers as numbers, empty cells as `None`.
     rows: list[dict]
     # Rows of `truth.csv` by nonce.
@@ -164,7 +166,7 @@ class Facts:
     others_log: int
 
     @staticmethod
-    def read(leg, folder, exit_code, ours, theirs, spend_log):
+    def read(leg, folder, exit_code, report, ours, theirs, spend_log):
         truths = defaultdict(list)
         if (folder / "truth.csv").exists():
             for truth in table(folder / "truth.csv"):
@@ -172,10 +174,13 @@ class Facts:
         rows = [row for row in table(folder / "requests.csv") if row["phase"] == "measured"]
         for row in rows:
             row["costs"] = json.loads(row["costs"] or "{}")
-        report = json.loads((folder / "report.json").read_text())
+        late_report = json.loads((folder / "report.json").read_text())
         own = [row for row in spend_log if row["model_group"] == leg.model]
         others = len(spend_log) - len(own)
-        return Facts(leg, exit_code, report, rows, dict(truths), ours, theirs, own, others)
+        return Facts(
+            *(leg, exit_code, report, late_report, rows, dict(truths)),
+            *(ours, theirs, own, others),
+        )
 
     def truth(self, row):
         """The upstream's one entry for this request, or nothing."""
@@ -192,16 +197,21 @@ class Facts:
             ours, theirs = self.ours.get(nonce, []), self.theirs.get(nonce, [])
             yield evidence.Passed.of(nonce, ours, theirs, self.spend_log)
 
+    def bytes_of(self, finding):
+        """What the bytes of the finding's first example show."""
+        see = evidence.WITNESSES.get(observation(finding))
+        for passed in self.passed() if see else ():
+            if passed.nonce in finding["examples"][:1]:
+                return f"{passed.nonce[:8]}: {see(passed, self.leg.prices)}"
+        return None
+
     def findings_in_words(self):
         yield f"{self.leg.name}: {self.leg.about}"
-        passed = {p.nonce: p for p in self.passed()}
         for f in self.findings():
             how = "stream" if f["streaming"] else "whole"
             place = f"{f['endpoint']} {how}"
             yield f"  {f['severity']:7} {place:16} {f['code']:18} {f['message']}"
-            for nonce in f["examples"][:1]:
-                words = witness(f)(passed[nonce], self.leg.prices)
-                yield f"{'':27}{nonce[:8]}: {words}"
+            yield f"{'':27}bytes: {self.bytes_of(f)}"
         if not self.findings():
             yield "  nothing found"
 
@@ -414,10 +424,6 @@ def observation(finding):
     return "COST_MISMATCH" if finding["causes"] else finding["code"]
 
 
-def witness(finding):
-    return evidence.WITNESSES[observation(finding)]
-
-
 def traced(facts):
     """Each finding is shown by the bytes of just as many requests, its examples among them, and the
     bytes show nothing that the report does not say."""
@@ -465,11 +471,6 @@ def report(facts):
             for place, digits in row["costs"].items():
                 sums[place] += Fraction(digits)
                 counts[place] += 1
-        by_id = {row["request_id"]: row for row in facts.spend_log}
-        for row in rows:
-            if entry := by_id.get(row["response_id"]) or by_id.get(row["call_id"]):
-                sums["ledger"] += Fraction(entry["spend"])
-                counts["ledger"] += 1
         wanted = {place: (counts[place], sums[place]) for place in counts}
         said = {
             at["surface"]: (at["attempts"], Fraction(at["recorded"])) for at in cost["surfaces"]
@@ -479,8 +480,9 @@ def report(facts):
 
 
 def spend_log(facts):
-    """LiteLLM's own row of each request is there once, is joined, and says what the bytes say."""
-    ledger = facts.report["ledger"]
+    """LiteLLM's own row of each request is there once, is joined, and says what the bytes say: held
+    against it, the report finds the same."""
+    ledger = facts.late_report["ledger"]
     wanted = {"joined": len(facts.spend_log), "ledger_only": 0, "duplicate": 0}
     # The legs before this one.
     wanted["out_of_scope"] = facts.others_log
@@ -488,8 +490,18 @@ def spend_log(facts):
         yield f"of {len(facts.spend_log)} rows and {facts.others_log} others: {ledger}"
     for passed in facts.passed():
         spends = [row["spend"] for row in passed.rows]
-        if spends != [passed.cost]:
+        # As numbers: 8.946e-05 there is 0.00008946 in a stream.
+        if passed.cost is None or [Fraction(s) for s in spends] != [Fraction(passed.cost)]:
             yield f"{passed.nonce}: the spend log says {spends}, the bytes {passed.cost}"
+    for endpoint in ENDPOINTS:
+        early = facts.report["endpoints"][endpoint]["cost"]
+        late = facts.late_report["endpoints"][endpoint]["cost"]
+        for name in ("recorded", "delta", "statuses", "findings", "verified"):
+            if early[name] != late[name]:
+                yield f"{endpoint}: {name} {early[name]}, with the spend log {late[name]}"
+        said = {at["surface"]: at for at in late["surfaces"]}.get("ledger") or {}
+        if (said.get("attempts"), said.get("recorded")) != (COUNT, early["recorded"]):
+            yield f"{endpoint}: of the spend log's rows {said}, not {early['recorded']}"
 
 
 def defects(facts):
@@ -631,6 +643,10 @@ def raise_spend(facts):
     passed.rows[0]["spend"] = "7"
 
 
+def hide_ledger(facts):
+    facts.late_report["endpoints"]["openai"]["cost"]["surfaces"] = []
+
+
 def flip_gate(facts):
     gate = facts.report["verdict"]["gates"][0]
     gate["status"] = "passed" if gate["status"] == "failed" else "failed"
@@ -644,7 +660,7 @@ CHECKS = {
     "findings": (findings, add_finding),
     "bytes": (traced, add_finding, lose_words),
     "report": (report, claim_counts, raise_surface),
-    "spend log": (spend_log, raise_spend),
+    "spend log": (spend_log, raise_spend, hide_ledger),
     "defects": (defects, add_finding),
     "texts": (texts, mix_texts),
     "tool calls": (tool_calls, lose_call),
