@@ -10,6 +10,7 @@
 
 pub mod endpoint;
 
+pub mod gateway;
 pub mod money;
 pub mod seed;
 pub mod slice;

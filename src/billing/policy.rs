@@ -12,6 +12,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::cache_hit;
 use crate::record::{Outcome, Record};
 
 /// What the price list says that is not about tokens: the scenario's `[pricing.policy]`.
@@ -121,52 +122,11 @@ impl Policy {
     }
 }
 
-/// Whether a header, as `name: value`, says that the gateway's own cache answered; `None` if it does
-/// not speak of that. `HIT` and `MISS` are understood with other words around them; `true` and
-/// `false` where the name says what is meant.
-pub fn cache_hit(header: &str) -> Option<bool> {
-    let (name, value) = header.split_once(':')?;
-    let about_hits = name.trim().to_ascii_lowercase().ends_with("-hit");
-    let value = value.to_ascii_lowercase();
-    let says = |words: &[&str]| {
-        value
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .any(|word| words.contains(&word))
-    };
-    if says(&["hit"]) || about_hits && says(&["true", "1"]) {
-        return Some(true);
-    }
-    let missed = says(&[
-        "miss", "bypass", "refresh", "expired", "disabled", "dynamic", "skip",
-    ]);
-    (missed || about_hits && says(&["false", "0"])).then_some(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::endpoint::Endpoint;
     use crate::record::{Class, Phase};
-
-    #[test]
-    fn gateways_say_hit_and_miss_in_their_own_words() {
-        for (header, expected) in [
-            ("x-litellm-cache-hit: True", Some(true)),
-            ("x-litellm-cache-hit: False", Some(false)),
-            ("x-litellm-cache-hit: None", None),
-            ("cf-aig-cache-status: HIT", Some(true)),
-            ("x-portkey-cache-status: SEMANTIC HIT", Some(true)),
-            ("x-portkey-cache-status: REFRESH", Some(false)),
-            ("helicone-cache: MISS", Some(false)),
-            ("x-cache: Hit from cloudfront", Some(true)),
-            ("x-cache: TCP_MISS", Some(false)),
-            ("x-cache: true", None),
-            ("x-cache: white", None),
-            ("x-cache", None),
-        ] {
-            assert_eq!(cache_hit(header), expected, "{header}");
-        }
-    }
 
     #[test]
     fn a_hit_is_free_unless_the_policy_says_otherwise() {

@@ -13,10 +13,10 @@ use super::interrupt::{Interrupted, Interrupts};
 use super::retry::{self, retry_after};
 use super::shared::{OpenWindow, Place};
 use crate::billing::budget::Reservation;
-use crate::billing::policy;
 use crate::client::{Body, Connects, Failure, Head, Transport};
 use crate::endpoint::Endpoint;
 use crate::event::Event;
+use crate::gateway::Said;
 use crate::money::Money;
 use crate::plan::Planned;
 use crate::protocol::{self, Decoder, Encoded, Mode};
@@ -31,33 +31,6 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// How much of an error body is kept for its message.
 const ERROR_BODY_MAX: usize = 16 * 1024;
-
-/// Headers that name a request.
-const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
-
-/// Headers with the gateway's own id of a call, by which its logs are joined: those of LiteLLM,
-/// OpenRouter, Portkey, Helicone, Cloudflare and Kong.
-const CALL_IDS: [&str; 6] = [
-    "x-litellm-call-id",
-    "x-generation-id",
-    "x-portkey-trace-id",
-    "helicone-id",
-    "cf-aig-log-id",
-    "x-kong-request-id",
-];
-
-/// Headers in which gateways say whether their own cache answered; those of any HTTP cache last.
-const GATEWAY_CACHES: [&str; 9] = [
-    "x-litellm-cache-hit",
-    "cf-aig-cache-status",
-    "x-portkey-cache-status",
-    "helicone-cache",
-    "x-kong-cache-status",
-    "x-mock-cache",
-    "x-gateway-cache",
-    "x-cache-status",
-    "x-cache",
-];
 
 /// Whether a request got as far as the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -408,12 +381,8 @@ impl<'a, T: Transport> Exchange<'a, T> {
         }
         let asked_stream = self.timeline.record().streaming;
         let (mode, oddity) = protocol::mode_of(text("content-type"), asked_stream);
-        let request_id = REQUEST_IDS.iter().find_map(|name| text(name));
-        self.timeline
-            .head(head.status, request_id, mode == Mode::Stream);
-        let call_id = CALL_IDS.iter().find_map(|name| text(name));
-        self.timeline
-            .gateway(call_id, gateway_cache(text).as_deref());
+        let said = Said::of(&head.headers);
+        self.timeline.head(head.status, &said, mode == Mode::Stream);
         for surface in self.conduct.surfaces.iter() {
             if let Surface::Header(name) = surface
                 && let Some(digits) = text(name)
@@ -545,22 +514,6 @@ impl<'a, T: Transport> Exchange<'a, T> {
     }
 }
 
-/// What the head says of the gateway's cache, as `name: value`: the first header that says that it
-/// was hit, or else the first that says that it was not.
-fn gateway_cache<'h>(text: impl Fn(&str) -> Option<&'h str>) -> Option<String> {
-    let mut missed = None;
-    for name in GATEWAY_CACHES {
-        let Some(value) = text(name) else { continue };
-        let said = format!("{name}: {}", value.trim());
-        match policy::cache_hit(&said) {
-            Some(true) => return Some(said),
-            Some(false) => missed = missed.or(Some(said)),
-            None => {}
-        }
-    }
-    missed
-}
-
 /// An attempt ended by a limit of ours.
 fn ran_into(outcome: Outcome) -> Ending {
     let why = match outcome {
@@ -578,25 +531,7 @@ fn broken(failure: Failure) -> Ending {
 
 #[cfg(test)]
 mod tests {
-    use super::{gateway_cache, without};
-
-    #[test]
-    fn a_hit_in_any_cache_stands_over_a_miss_in_another() {
-        let said = |headers: &[(&str, &'static str)]| {
-            gateway_cache(|name| headers.iter().find(|h| h.0 == name).map(|h| h.1))
-        };
-        assert_eq!(said(&[]), None);
-        assert_eq!(said(&[("x-litellm-cache-hit", "None")]), None);
-        let miss = ("x-litellm-cache-hit", "False");
-        assert_eq!(
-            said(&[("x-cache", "MISS"), miss]).as_deref(),
-            Some("x-litellm-cache-hit: False")
-        );
-        assert_eq!(
-            said(&[miss, ("x-portkey-cache-status", " SEMANTIC HIT ")]).as_deref(),
-            Some("x-portkey-cache-status: SEMANTIC HIT")
-        );
-    }
+    use super::without;
 
     #[test]
     fn a_key_is_taken_out_whole_and_cut_off() {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{Event, FinishReason, Oddity};
+use crate::gateway::Said;
 use crate::record::{CallRecord, Classes, EventStamp, Outcome, Record};
 use crate::seed;
 use crate::time::Offset;
@@ -116,16 +117,13 @@ impl Timeline {
     }
 
     /// The response's head arrived. `streamed` says that its body comes as a stream of events.
-    pub fn head(&mut self, status: u16, request_id: Option<&str>, streamed: bool) {
+    pub fn head(&mut self, status: u16, said: &Said, streamed: bool) {
+        let bounded = |text: &Option<String>| text.as_deref().map(bounded);
         self.record.status = Some(status);
-        self.record.request_id = request_id.map(bounded);
+        self.record.request_id = bounded(&said.request_id);
+        self.record.call_id = bounded(&said.call_id);
+        self.record.gateway_cache = bounded(&said.cache);
         self.streamed = streamed;
-    }
-
-    /// What the head says of the gateway itself: its id of the call, and its cache (`name: value`).
-    pub fn gateway(&mut self, call_id: Option<&str>, cache: Option<&str>) {
-        self.record.call_id = call_id.map(bounded);
-        self.record.gateway_cache = cache.map(bounded);
     }
 
     /// A cost stood in a header.
@@ -438,7 +436,7 @@ mod tests {
         ending: Ending,
     ) -> (Record, Vec<CallRecord>, Vec<u64>) {
         let mut timeline = Timeline::new(identity(), vec!["look".to_owned()], false);
-        timeline.head(200, None, true);
+        timeline.head(200, &Said::default(), true);
         let surfaces = [Surface::Stream("/usage/cost".parse().expect("valid"))];
         let mut gaps = Vec::new();
         let mut at = Offset::ZERO;
@@ -688,7 +686,11 @@ mod tests {
             (302, Outcome::HttpError),
         ] {
             let mut timeline = Timeline::new(identity(), Vec::new(), false);
-            timeline.head(status, Some("req-1"), false);
+            let said = Said {
+                request_id: Some("req-1".to_owned()),
+                ..Said::default()
+            };
+            timeline.head(status, &said, false);
             let said = Some(("overloaded".to_owned(), "come\nback later".to_owned()));
             let (record, ..) = timeline.finish(Offset::from_nanos(1), Ending::Complete, said);
             assert_eq!(record.outcome, expected);
@@ -699,7 +701,7 @@ mod tests {
     #[test]
     fn a_whole_body_has_no_first_token() {
         let mut timeline = Timeline::new(identity(), Vec::new(), false);
-        timeline.head(200, None, false);
+        timeline.head(200, &Said::default(), false);
         timeline.frame(Frame {
             at: Offset::from_nanos(5),
             waited: true,

@@ -14,6 +14,7 @@ use mock_upstream::{Config, JournalEntry};
 use serde_json::{Value, json};
 use weighbridge::billing::ledger::{Format, Index, Join, Layout, Scope};
 use weighbridge::endpoint::Endpoint;
+use weighbridge::gateway::Said;
 use weighbridge::late::{LedgerRow, LedgerSummary, Lookup};
 use weighbridge::plan::{Plan, Planned};
 use weighbridge::protocol::{self, Decoder, Mode, Surfaces};
@@ -38,12 +39,6 @@ const STEP_US: u64 = 7_000;
 
 /// Long after everything, but on the same day.
 const END_US: u64 = START_US + 12 * 3_600 * 1_000_000;
-
-/// Headers that name a request, of those for which a run looks.
-const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
-
-/// Headers of a gateway's cache that the upstream has, likewise.
-const GATEWAY_CACHES: [&str; 2] = ["x-litellm-cache-hit", "x-mock-cache"];
 
 /// What is asked of the upstream, and how.
 #[derive(Clone, Copy, Debug)]
@@ -318,12 +313,8 @@ fn read(
             .and_then(|value| value.to_str().ok())
     };
     let (mode, oddity) = protocol::mode_of(text("content-type"), streaming);
-    let request_id = REQUEST_IDS.iter().find_map(|name| text(name));
-    timeline.head(status.as_u16(), request_id, mode == Mode::Stream);
-    let cache = GATEWAY_CACHES
-        .iter()
-        .find_map(|name| Some(format!("{name}: {}", text(name)?)));
-    timeline.gateway(None, cache.as_deref());
+    let said = Said::of(&answer.headers);
+    timeline.head(status.as_u16(), &said, mode == Mode::Stream);
     for surface in surfaces.iter() {
         if let Surface::Header(name) = surface
             && let Some(digits) = text(name)

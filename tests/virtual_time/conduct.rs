@@ -272,14 +272,14 @@ fn a_gateway_that_records_more_than_the_usage_ends_the_budget_sooner() {
     let all: Money = "0.00064".parse().expect("an amount");
     assert_eq!(spent(COST), (20, all));
     assert_eq!(spent("0"), (20, all), "the usage is what counts");
-    let (sent, amount) = spent("0.002");
-    assert!(sent < 6, "{sent}");
+    let (ok, amount) = spent("0.002");
+    assert!(ok < 6, "{ok}");
     assert_eq!(
         amount,
         "0.002"
             .parse::<Money>()
             .expect("an amount")
-            .checked_mul(sent as u64)
+            .checked_mul(ok as u64)
             .expect("in range")
     );
 }

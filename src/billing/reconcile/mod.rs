@@ -11,6 +11,7 @@
 
 use jiff::civil::Date;
 
+use crate::gateway::cache_hit;
 use crate::late::Lookup;
 use crate::money::{Money, MoneyError};
 use crate::record::{Outcome, Record};
@@ -24,7 +25,7 @@ use super::diagnose::hypothesis::{Explanation, Hypothesis};
 use super::diagnose::search::{Fits, explain};
 use super::finding::Code;
 use super::plausible::{implausible, inconsistency, lost};
-use super::policy::{Charge, OnCacheHit, OnRetry, Policy, cache_hit};
+use super::policy::{Charge, OnCacheHit, OnRetry, Policy};
 use super::predict::{Prediction, Unpredictable, predict};
 use super::prices::{PriceTable, Rounding, Stage, Tariff};
 use super::recorded::{Recorded, evidence, same_but_for_noise};

@@ -199,17 +199,7 @@ impl<'a> Ready<'a> {
         let scenario_text = folder.write_inputs(inputs)?;
         let start = Start::now();
         let writer = folder.start_writer(SystemTime::from(start.utc()), trace)?;
-        let upstream = match scenario.target.origin {
-            Some(_) => None,
-            None => {
-                let keys = || offline::config(&scenario.target.offline, scenario.seed);
-                let file = inputs
-                    .upstream
-                    .as_ref()
-                    .map(|(config, _)| (**config).clone());
-                Some(OfflineUpstream::start(file.unwrap_or_else(keys))?)
-            }
-        };
+        let upstream = upstream_of(inputs)?;
         let embedded = upstream.as_ref().map(|upstream| &upstream.origin);
         let origin = scenario
             .target
@@ -284,6 +274,19 @@ impl<'a> Ready<'a> {
         noted?;
         Ok(manifest)
     }
+}
+
+/// The embedded upstream, where nothing else is loaded.
+fn upstream_of(inputs: &Inputs) -> Result<Option<OfflineUpstream>, RunError> {
+    let target = &inputs.scenario.target;
+    if target.origin.is_some() {
+        return Ok(None);
+    }
+    let config = match &inputs.upstream {
+        Some((config, _)) => (**config).clone(),
+        None => offline::config(&target.offline, inputs.scenario.seed),
+    };
+    Ok(Some(OfflineUpstream::start(config)?))
 }
 
 /// How many worker threads `plan` is done by. A closed loop has work for no more than its users.
