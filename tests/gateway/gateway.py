@@ -214,7 +214,20 @@ class Stage:
         command = [self.options.weighbridge, "report", out, "--ledger", self.spend_log]
         self.weighbridge(leg, command, self.folder / f"{leg.name}-report.log")
         bytes_of = tap.exchanges(), upstream.exchanges()
-        return checks.Facts.read(leg, out, code, report, *bytes_of, rows)
+        facts = checks.Facts.read(leg, out, code, report, *bytes_of, rows)
+        self.keep_bytes(facts, self.folder / f"{leg.name}-bytes")
+        return facts
+
+    def keep_bytes(self, facts, folder):
+        """Writes what passed of the findings' examples: a file for each request and answer."""
+        folder.mkdir()
+        for nonce in {nonce for f in facts.findings() for nonce in f["examples"]}:
+            for side, found in (("client", facts.ours), ("upstream", facts.theirs)):
+                for n, exchange in enumerate(found.get(nonce, [])):
+                    head = "".join(f"{k}: {v}\n" for k, v in exchange.headers.items())
+                    stem = f"{nonce}-{side}-{n}"
+                    (folder / f"{stem}-request.json").write_bytes(exchange.request)
+                    (folder / f"{stem}-answer.txt").write_bytes(head.encode() + b"\n" + exchange.body)
 
     def weighbridge(self, leg, command, log):
         """Runs it to its end; the exit code."""
