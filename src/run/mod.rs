@@ -215,7 +215,7 @@ impl<T: Transport> Conduct<T> {
             None => amount.to_string(),
         };
         self.shared.warn(format!(
-            "the budget of {} ended the run: {} is spent, and the next request might cost {}",
+            "the budget of {} ended the run: {} is spent or set aside for costs that are unknown, and the next request might cost {}",
             shown(exhausted.limit),
             shown(exhausted.spent),
             shown(exhausted.worst)

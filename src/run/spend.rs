@@ -3,35 +3,33 @@
 //! Before a request is sent its worst case is set aside: an input token for each byte of its body,
 //! since no tokenizer makes more, and the whole output limit. It settles at what its usage comes
 //! to or at what the gateway recorded, whichever is more; or, where its usage is not known, at the
-//! worst case. What is free by the policy is free here only if nothing was recorded for it.
+//! worst case. The scenario's policy has no say here: it is the claim under test, and money is spent
+//! whatever it says. Only what was never sent, or was refused with a status of 4xx, costs nothing.
 
 use std::sync::{Arc, Mutex};
 
 use crate::billing::Attempt;
 use crate::billing::budget::{Budget, Exhausted, Reservation};
-use crate::billing::policy::{Charge, Policy};
 use crate::billing::predict::{predict, worst_case};
 use crate::billing::prices::PriceTable;
 use crate::billing::recorded::evidence;
 use crate::money::{Currency, Money};
-use crate::record::Record;
+use crate::record::{Outcome, Record};
 
 /// The account of a run.
 #[derive(Debug)]
 pub struct Spend {
     prices: Arc<PriceTable>,
-    policy: Policy,
     budget: Option<Budget>,
     spent: Mutex<Option<Money>>,
 }
 
 impl Spend {
-    /// Nothing spent yet by this run, by `prices` and `policy`. A `budget` is shared with whatever
-    /// else spends of it: the other runs of a command.
-    pub fn new(prices: Arc<PriceTable>, policy: Policy, budget: Option<Budget>) -> Self {
+    /// Nothing spent yet by this run, by `prices`. A `budget` is shared with whatever else spends of
+    /// it: the other runs of a command.
+    pub fn new(prices: Arc<PriceTable>, budget: Option<Budget>) -> Self {
         Self {
             prices,
-            policy,
             budget,
             spent: Mutex::new(None),
         }
@@ -88,10 +86,9 @@ impl Spend {
                 Some(p.total.max(p.rounded.unwrap_or(p.total)))
             })
             .max();
-        // What was refused or never sent costs nothing; of anything else without a usage we cannot
-        // know, and the worst case stays spent.
-        let free = self.policy.charge(record) == Charge::Free;
-        let expected = by_usage.or(free.then_some(Money::ZERO));
+        // Of what may have been worked on and has no usage we cannot know, and the worst case stays
+        // spent.
+        let expected = by_usage.or(cannot_cost(record).then_some(Money::ZERO));
         let recorded = largest_recorded(record);
         let actual = expected.map(|cost| recorded.map_or(cost, |recorded| recorded.max(cost)));
         if let Some(reservation) = reservation {
@@ -120,6 +117,20 @@ impl Spend {
     }
 }
 
+/// Whether no model can have worked for the attempt: it was never sent, never connected, or refused
+/// with a status that blames the request. A 5xx can come after the work.
+fn cannot_cost(record: &Record) -> bool {
+    let never_sent = record.sent.is_none() && record.sent_utc.is_none();
+    match record.outcome {
+        Outcome::Dropped
+        | Outcome::ConnectFailed
+        | Outcome::TimeoutConnect
+        | Outcome::RateLimited => true,
+        Outcome::HttpError => record.status.is_some_and(|s| (400..500).contains(&s)),
+        _ => never_sent,
+    }
+}
+
 /// The most that any surface of the attempt says that it cost.
 fn largest_recorded(record: &Record) -> Option<Money> {
     let evidence = evidence(&Attempt::seen(record));
@@ -135,7 +146,7 @@ fn largest_recorded(record: &Record) -> Option<Money> {
 mod tests {
     use super::*;
     use crate::endpoint::Endpoint;
-    use crate::record::{Class, Outcome, Phase};
+    use crate::record::{Class, Phase};
     use crate::usage::Usage;
 
     fn money(text: &str) -> Money {
@@ -159,6 +170,19 @@ mod tests {
         record
     }
 
+    fn refused(status: u16, recorded: Option<&str>) -> Record {
+        let mut record = attempt(Outcome::HttpError, None, recorded);
+        record.status = Some(status);
+        record
+    }
+
+    /// An answer that says it came from the gateway's own cache.
+    fn from_cache(output: Option<u64>) -> Record {
+        let mut record = attempt(Outcome::Ok, output, None);
+        record.gateway_cache = Some("x-litellm-cache-hit: true".to_owned());
+        record
+    }
+
     #[test]
     fn an_attempt_settles_at_the_most_that_it_may_have_cost() {
         let table = "model,currency,per_tokens,input,output\nm,USD,1,1,1\n";
@@ -174,17 +198,25 @@ mod tests {
             (attempt(Outcome::Ok, None, Some("200")), "200"),
             (attempt(Outcome::Cancelled, Some(5), None), "110"),
             (attempt(Outcome::RateLimited, None, None), "0"),
-            (attempt(Outcome::HttpError, None, Some("7")), "7"),
+            (refused(404, None), "0"),
+            (refused(404, Some("7")), "7"),
+            (refused(503, None), "110"),
+            (refused(302, None), "110"),
+            (refused(500, Some("7")), "110"),
+            (attempt(Outcome::StreamError, None, None), "110"),
+            (attempt(Outcome::Cut, None, None), "110"),
+            (attempt(Outcome::TimeoutFirstToken, None, None), "110"),
             (attempt(Outcome::ConnectFailed, None, None), "0"),
+            (from_cache(Some(5)), "25"),
+            (from_cache(None), "110"),
         ] {
             let budget = Budget::new(money("1000"));
-            let policy = Policy::default();
-            let spend = Spend::new(prices.clone(), policy, Some(budget.clone()));
+            let spend = Spend::new(prices.clone(), Some(budget.clone()));
             let reservation = spend.reserve(&record, 100, today).expect("it fits");
             assert_eq!(budget.reserved(), money("110"));
             spend.settle(reservation, &record, today);
             assert_eq!(budget.reserved(), Money::ZERO);
-            let what = format!("{} {:?}", record.outcome, record.costs);
+            let what = format!("{} {:?} {:?}", record.outcome, record.status, record.costs);
             assert_eq!(budget.spent(), money(expected), "{what}");
         }
     }

@@ -11,7 +11,7 @@ use weighbridge::money::Money;
 use weighbridge::record::{Outcome, Phase};
 use weighbridge::run::Stop;
 
-use super::harness::{COST, MS, always, answer, answer_of, conduct, data, run, stop_at};
+use super::harness::{COST, MS, always, answer, answer_of, conduct, data, refusal, run, stop_at};
 
 fn ms(ns: Option<u64>) -> Option<u64> {
     ns.map(|ns| ns / 1_000_000)
@@ -256,6 +256,41 @@ fn a_budget_is_never_exceeded_and_ends_the_run() {
             "{load}"
         );
         assert!(!ran.report().run.partial, "{load}");
+    }
+}
+
+#[test]
+fn a_budget_holds_whatever_the_policy_says_is_free() {
+    let budget: Money = "0.001".parse().expect("an amount");
+    // What each request truly costs, whether the client stays or not.
+    let each: Money = COST.parse().expect("an amount");
+    let hang_up = "{ share = 1.0, after_events = 2 }";
+    for (policy, hangs_up, response) in [
+        ("{ abort = \"free\" }", true, answer()),
+        ("{ abort = \"reported\" }", true, answer()),
+        ("{ error = \"free\" }", false, refusal(503, "late")),
+    ] {
+        let transport = always(response);
+        let mut overrides = vec![
+            (
+                "load",
+                "{ arrivals = \"closed\", concurrency = 3, count = 1000 }",
+            ),
+            ("pricing.budget", "0.001 USD"),
+            ("pricing.policy", policy),
+        ];
+        if hangs_up {
+            overrides.push(("workload.hang_up", hang_up));
+        }
+        let ran = run(&overrides, &transport);
+        let sent = transport.sent() as u64;
+        let truly = each.checked_mul(sent).expect("in range");
+        assert!(sent > 0 && truly <= budget, "{policy}: {sent}, {truly}");
+        assert_eq!(
+            ran.count(Outcome::Cancelled) > 0,
+            hangs_up,
+            "{policy}: the clients went away"
+        );
     }
 }
 

@@ -203,7 +203,7 @@ pub fn conduct_by<F: Future<Output = bool> + Send + 'static>(
             .pricing
             .budget
             .map(|(amount, _)| Budget::new(amount));
-        let account = Spend::new(Arc::new(prices.clone()), scenario.pricing.policy, budget);
+        let account = Spend::new(Arc::new(prices.clone()), budget);
         let shared = Shared::new(
             &plan,
             workers,

@@ -65,11 +65,7 @@ impl Measuring<'_> {
         manifest.environment.precise_timer = clock.is_precise();
         let transport = HttpTransport::new(&self.options)?;
         // One account for the preflight and the load.
-        let spend = Arc::new(Spend::new(
-            self.prices.clone(),
-            self.scenario.pricing.policy,
-            self.budget.clone(),
-        ));
+        let spend = Arc::new(Spend::new(self.prices.clone(), self.budget.clone()));
 
         // The preflight goes before the schedule, whose times are counted from its end.
         let shared = self.shared(plan, spend.clone());
