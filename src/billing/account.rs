@@ -10,6 +10,7 @@ use crate::record::{Class, Record};
 
 use super::Attempt;
 use super::finding::{Code, Finding, Key, Severity, key, sort};
+use super::ledger::billed_again;
 use super::load::{ByLoad, Load};
 use super::policy::Charge;
 use super::prices::Rounding;
@@ -22,6 +23,9 @@ pub const WORST_MAX: usize = 5;
 
 /// Decimal places of a bias in per cent.
 const BIAS_PLACES: u32 = 6;
+
+/// Models and service tiers that are told apart: a gateway can name tiers as it likes.
+const TIERS_MAX: usize = 64;
 
 /// A share as the whole numbers that it is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +54,14 @@ pub struct Sums {
     pub recorded: Option<Money>,
     /// Sum of recorded minus predicted, over attempts with both.
     pub delta: Option<Money>,
-    /// The same with every difference counted as positive.
+    /// The same with every difference counted as positive, and with what further rows of a ledger bill:
+    /// an attempt whose answer says the right cost is not billed right if it is billed twice.
     pub delta_abs: Option<Money>,
+    /// What further rows of a ledger bill of attempts that have one; `None` if there are none.
+    pub billed_again: Option<Money>,
+    /// What is recorded for attempts without a predicted cost, and how many these are. It is in
+    /// `recorded`, and in no difference. `None` without any.
+    pub unpredicted: Option<(Money, u64)>,
     /// `delta` in per cent of what is predicted for the same attempts; `None` if that is nothing.
     pub bias_pct: Option<Money>,
     /// Share of the billable attempts with both; `None` without billable attempts.
@@ -81,6 +91,17 @@ pub struct Group {
     pub class: Class,
 }
 
+/// How fine the recorded amounts of a model are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finest {
+    /// The model asked for.
+    pub model: String,
+    /// The service tier that answered, or else the one asked for; `None` for the standard one.
+    pub service_tier: Option<String>,
+    /// Decimal places of the finest recorded amount that is not zero.
+    pub places: u32,
+}
+
 /// What one surface records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SurfaceSum {
@@ -105,6 +126,8 @@ pub struct EndpointBill {
     pub groups: Vec<(Group, Sums)>,
     /// By surface, in the order of their names.
     pub surfaces: Vec<SurfaceSum>,
+    /// By model and service tier, in the order of their names.
+    pub finest: Vec<Finest>,
     /// What a declared rounding explains; `None` where none is declared.
     pub rounding: Option<RoundingTotal>,
     /// Discrepancies by load.
@@ -150,6 +173,10 @@ struct Tally {
     recorded: Option<Money>,
     delta: Option<Money>,
     delta_abs: Option<Money>,
+    billed_again: Option<Money>,
+    unpredicted: Option<Money>,
+    /// How many attempts `unpredicted` is of.
+    without_prediction: u64,
     /// What is predicted for the attempts of `delta`.
     compared: Option<Money>,
     both: u64,
@@ -172,6 +199,8 @@ pub(super) struct Account {
     all: Tally,
     groups: BTreeMap<Group, Tally>,
     surfaces: BTreeMap<String, OnSurface>,
+    /// Decimal places by model and service tier.
+    finest: BTreeMap<(String, Option<String>), u32>,
     rounded: Rounded,
     load: Load,
     worst: Vec<(Key, Worst)>,
@@ -193,7 +222,16 @@ impl Account {
             streaming: record.streaming,
             class: record.class,
         };
-        let one = Tally::of(charge, judged);
+        let one = Tally::of(attempt, charge, judged)?;
+        if let Some(places) = one.places {
+            let tier = record.served_tier.as_ref();
+            let tier = tier.or(record.requested_tier.as_ref());
+            let of = (record.requested_model.clone(), tier.cloned());
+            if self.finest.len() < TIERS_MAX || self.finest.contains_key(&of) {
+                let known = self.finest.entry(of).or_default();
+                *known = places.max(*known);
+            }
+        }
         self.all.merge(&one)?;
         self.groups.entry(group).or_default().merge(&one)?;
         self.load.take(attempt, charge, judged)?;
@@ -279,6 +317,15 @@ impl Account {
             sums: self.all.sums(),
             groups: groups.collect(),
             surfaces: surfaces.collect(),
+            finest: self
+                .finest
+                .iter()
+                .map(|((model, service_tier), places)| Finest {
+                    model: model.clone(),
+                    service_tier: service_tier.clone(),
+                    places: *places,
+                })
+                .collect(),
             rounding: self.rounded.total(),
             load: self.load.tables(),
             findings,
@@ -295,22 +342,32 @@ impl Account {
 }
 
 impl Tally {
-    fn of(charge: Charge, judged: &Judged) -> Self {
+    fn of(attempt: &Attempt<'_>, charge: Charge, judged: &Judged) -> Result<Self, MoneyError> {
         let recorded = judged.recorded.as_ref().map(|r| r.amount);
         let both = judged.delta.is_some();
         let billable = charge != Charge::Free;
-        Self {
+        let billed_again = billed_again(attempt.ledger.unwrap_or_default())?;
+        let mut delta_abs = judged.delta.map(Money::abs);
+        // Where the ledger alone records a cost, that is the sum of its rows.
+        if judged.recorded.as_ref().is_none_or(|r| r.surface != LEDGER) {
+            add(&mut delta_abs, billed_again)?;
+        }
+        let unpredicted = recorded.filter(|_| judged.predicted.is_none());
+        Ok(Self {
             attempts: 1,
             predicted: judged.predicted,
             recorded,
             delta: judged.delta,
-            delta_abs: judged.delta.map(Money::abs),
+            delta_abs,
+            billed_again,
+            unpredicted,
+            without_prediction: u64::from(unpredicted.is_some()),
             compared: judged.predicted.filter(|_| both),
             both: u64::from(billable && both),
             billable: u64::from(billable),
             statuses: BTreeMap::from([(judged.status, 1)]),
             places: recorded.and_then(places),
-        }
+        })
     }
 
     fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
@@ -319,6 +376,9 @@ impl Tally {
         add(&mut self.recorded, other.recorded)?;
         add(&mut self.delta, other.delta)?;
         add(&mut self.delta_abs, other.delta_abs)?;
+        add(&mut self.billed_again, other.billed_again)?;
+        add(&mut self.unpredicted, other.unpredicted)?;
+        self.without_prediction += other.without_prediction;
         add(&mut self.compared, other.compared)?;
         self.both += other.both;
         self.billable += other.billable;
@@ -337,6 +397,8 @@ impl Tally {
             recorded: self.recorded,
             delta: self.delta,
             delta_abs: self.delta_abs,
+            billed_again: self.billed_again,
+            unpredicted: self.unpredicted.map(|sum| (sum, self.without_prediction)),
             bias_pct: delta.and_then(|(delta, of)| delta.percent_of(of, BIAS_PLACES)),
             coverage: (self.billable > 0).then_some(Coverage {
                 both: self.both,
@@ -412,6 +474,71 @@ mod tests {
 
     const STREAM: &str = "stream:/usage/cost";
     const BODY: &str = "body:/usage/cost";
+
+    #[test]
+    fn what_is_billed_twice_is_not_billed_right() {
+        let (right, alone) = (
+            attempt("m", true, STREAM, "0.00125"),
+            attempt("m", true, STREAM, ""),
+        );
+        let rows = [ledger_row("0.00125"), ledger_row("0.00125")];
+        let twice = |record| Attempt {
+            ledger: Some(&rows),
+            ..Attempt::seen(record)
+        };
+        let of = |attempts: &[Attempt<'_>]| {
+            let sums = bill(attempts).sums;
+            (sums.delta, sums.delta_abs, sums.billed_again)
+        };
+        let once = Some(money("0.00125"));
+        assert_eq!(of(&[twice(&right)]), (Some(Money::ZERO), once, once));
+        // Where the ledger alone records a cost, the rows' sum is the cost: it counts once.
+        assert_eq!(of(&[twice(&alone)]), (once, once, once));
+        let one = Attempt {
+            ledger: Some(&rows[..1]),
+            ..Attempt::seen(&right)
+        };
+        assert_eq!(of(&[one]), (Some(Money::ZERO), Some(Money::ZERO), None));
+    }
+
+    #[test]
+    fn what_is_recorded_without_a_prediction_is_told_apart() {
+        let records = [
+            attempt("m", true, STREAM, "0.00125"),
+            attempt("unknown", true, STREAM, "0.3"),
+            attempt("unknown", true, STREAM, "0.2"),
+            attempt("unknown", true, STREAM, ""),
+        ];
+        let attempts: Vec<_> = records.iter().map(Attempt::seen).collect();
+        let all = bill(&attempts);
+        assert_eq!(all.unpredicted, Some((money("0.5"), 2)));
+        assert_eq!(all.recorded, Some(money("0.50125")));
+        assert_eq!(all.delta, Some(Money::ZERO));
+        assert_eq!(bill(&attempts[..1]).unpredicted, None);
+    }
+
+    #[test]
+    fn how_fine_amounts_are_is_told_by_the_tier_that_answered() {
+        let of = |requested: Option<&str>, served: Option<&str>, digits| Record {
+            requested_tier: requested.map(str::to_owned),
+            served_tier: served.map(str::to_owned),
+            ..attempt("m", true, STREAM, digits)
+        };
+        let records = [
+            of(None, None, "0.0013"),
+            of(None, None, "0.00125"),
+            of(Some("flex"), None, "0.1"),
+            of(Some("flex"), Some("priority"), "0.25"),
+            of(Some("batch"), None, "0"),
+        ];
+        let attempts: Vec<_> = records.iter().map(Attempt::seen).collect();
+        let finest = bill(&attempts).finest;
+        let shown: Vec<_> = finest
+            .iter()
+            .map(|f| (f.service_tier.as_deref(), f.places))
+            .collect();
+        assert_eq!(shown, [(None, 5), (Some("flex"), 1), (Some("priority"), 2)]);
+    }
 
     #[test]
     fn groups_add_up_to_the_whole() {

@@ -20,6 +20,9 @@ use crate::money::{Money, MoneyError};
 /// Discrepancies of one kind below this many are never a finding.
 const FEWEST: u64 = 5;
 
+/// Below so many expected discrepancies, or attempts without one, in either half the test does not hold.
+const FEWEST_EXPECTED: i128 = 5;
+
 /// Standard deviations that two shares must be apart: 1 in 16,000 by chance.
 const SIGMAS: i128 = 4;
 
@@ -292,6 +295,8 @@ struct Halves {
 fn differ<'h>(strata: impl Iterator<Item = &'h Halves>) -> bool {
     const UNIT: i128 = 1_000_000_000;
     let (mut found, mut deviation, mut variance, mut lost) = (0, 0_i128, 0_i128, 0_i128);
+    // If the halves were alike: found below, found above, not found below, not found above.
+    let mut expected = [0_i128; 4];
     for halves in strata {
         let [below, above] = halves.attempts.map(i128::from);
         let [fewer, more] = halves.found.map(i128::from);
@@ -300,6 +305,10 @@ fn differ<'h>(strata: impl Iterator<Item = &'h Halves>) -> bool {
             continue;
         }
         found += d;
+        let cells = [(d, below), (d, above), (n - d, below), (n - d, above)];
+        for (sum, (of, half)) in expected.iter_mut().zip(cells) {
+            *sum += of * half * UNIT / n;
+        }
         deviation += (more * n - d * above) * UNIT / n;
         lost += 1;
         let ceil = |a: i128, b: i128| (a + b - 1) / b;
@@ -308,7 +317,8 @@ fn differ<'h>(strata: impl Iterator<Item = &'h Halves>) -> bool {
         variance += ceil(of_found * of_halves, n - 1);
     }
     let deviation = (deviation.abs() - lost).max(0);
-    found >= i128::from(FEWEST) && deviation * deviation > SIGMAS * SIGMAS * variance
+    let enough = expected.iter().all(|cell| *cell >= FEWEST_EXPECTED * UNIT);
+    enough && found >= i128::from(FEWEST) && deviation * deviation > SIGMAS * SIGMAS * variance
 }
 
 /// Sums by time: steps of 1 s, doubled while there are too many.
@@ -462,6 +472,10 @@ mod tests {
             &[(8, 1_000, 0), (32, 1_000, 0)],
             &[(8, 1_000, 0), (32, 1_000, 4)],
             &[(8, 1_000, 10), (32, 1_000, 28)],
+            // The first have nothing cached yet, and nearly all others are wrong.
+            &[(8, 8, 6), (16, 292, 291)],
+            // Too few below: 4 are expected there.
+            &[(8, 10, 0), (32, 90, 40)],
             // One bucket alone.
             &[(8, 1_000, 100)],
             &[(8, 1, 0), (32, 1, 1)],

@@ -35,6 +35,8 @@ mod words;
 #[cfg(test)]
 mod testing;
 
+pub use account::Finest;
+
 use crate::late::{LedgerRow, Lookup};
 use crate::record::Record;
 use crate::truth::Truth;

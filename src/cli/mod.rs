@@ -368,7 +368,7 @@ fn join_ledger(folder: &RunFolder, path: &Path, args: &ReportArgs) -> anyhow::Re
         format,
         columns,
     };
-    store::join_ledger(folder, &index, scope, file)?;
+    store::join_later_ledger(folder, &index, scope, file)?;
     Ok(())
 }
 

@@ -35,10 +35,13 @@ without --out nothing is written. What our columns cannot say is listed on stder
 left out as a whole. A price that the list does not give is unknown and stays empty.
 
 Examples:
-  curl -o list.json https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json
-  weighbridge prices import list.json --format litellm --provider mistral --out prices.csv
+  from=https://raw.githubusercontent.com/BerriAI/litellm/main
+  curl -o list.json $from/model_prices_and_context_window.json
+  weighbridge prices import list.json --format litellm \\
+      --provider mistral --out prices.csv
   curl -o models.json https://openrouter.ai/api/v1/models
-  weighbridge prices import models.json --format openrouter --model mistralai/mistral-small --diff prices.csv
+  weighbridge prices import models.json --format openrouter \\
+      --model mistralai/mistral-small --diff prices.csv
 
 Exit codes: 0 imported   1 nothing, or not every --model, could be   2 wrong command line or file";
 

@@ -1,9 +1,12 @@
 //! The bill in sentences: its headline, its findings, its worst requests, what rounding explains.
 
 use super::format::{amount, count};
+use std::collections::BTreeMap;
+
 use super::{Cost, CostRounding, Explained, Ledger, Report, Resolution, Verified};
-use crate::billing::finding::{Cause, Code, Finding};
+use crate::billing::finding::{Cause, Code, Finding, Severity};
 use crate::billing::load::SEVERAL;
+use crate::money::Money;
 
 /// How a bill came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +17,7 @@ pub(super) enum Came {
     Matched,
     /// Not every cost is known.
     Open,
-    /// A cost is wrong.
+    /// A cost is wrong, or another thing on the bill.
     Wrong,
 }
 
@@ -47,9 +50,16 @@ pub(super) fn headline(report: &Report) -> Option<(Came, String)> {
     } else {
         String::new()
     };
+    let mismatched = status("mismatched") > 0;
+    let besides = besides(report, mismatched);
     let numbers = if others.is_empty() {
+        let matched_as = if besides.is_empty() {
+            "matched"
+        } else {
+            "every cost as predicted"
+        };
         format!(
-            "matched, {} of {} attempts{after_rounding}",
+            "{matched_as}, {} of {} attempts{after_rounding}",
             count(matched),
             count(of)
         )
@@ -62,7 +72,12 @@ pub(super) fn headline(report: &Report) -> Option<(Came, String)> {
         )
     };
     let (basis, verified) = basis(report);
-    let came = if status("mismatched") > 0 {
+    let but = if besides.is_empty() {
+        String::new()
+    } else {
+        format!(", but {}", besides.join(", "))
+    };
+    let came = if mismatched || !besides.is_empty() {
         Came::Wrong
     } else if !others.is_empty() {
         Came::Open
@@ -71,7 +86,35 @@ pub(super) fn headline(report: &Report) -> Option<(Came, String)> {
     } else {
         Came::Matched
     };
-    Some((came, format!("bill: {numbers}; {basis}")))
+    Some((came, format!("bill: {numbers}{but}; {basis}")))
+}
+
+/// What is wrong and no status of an attempt says: rows of a ledger, and what was found on attempts whose
+/// cost is as predicted.
+fn besides(report: &Report, mismatched: bool) -> Vec<String> {
+    let of_ledger = |code| {
+        use Code::{LedgerDuplicate, LedgerMissing, LedgerOrphan};
+        matches!(code, LedgerDuplicate | LedgerMissing | LedgerOrphan)
+    };
+    let findings = report.endpoints.values().flat_map(|e| &e.cost.findings);
+    let wrong = findings.filter(|f| f.severity == Severity::Wrong);
+    let mut counts: BTreeMap<Code, u64> = BTreeMap::new();
+    for finding in wrong.filter(|f| !mismatched || of_ledger(f.code)) {
+        *counts.entry(finding.code).or_default() += finding.count;
+    }
+    let words = |(code, n): (Code, u64)| match (code, billed_again(report)) {
+        (Code::LedgerDuplicate, Some(much)) => format!("{code} ({}, {much} too much)", count(n)),
+        _ => format!("{code} ({})", count(n)),
+    };
+    counts.into_iter().map(words).collect()
+}
+
+/// What further rows of the ledger bill, over all endpoints.
+fn billed_again(report: &Report) -> Option<String> {
+    let costs = || report.endpoints.values().map(|e| &e.cost);
+    let amounts = costs().filter_map(|cost| cost.billed_again.as_ref()?.parse::<Money>().ok());
+    let sum = amounts.map(Ok).reduce(|a, b| a?.checked_add(b?))?.ok()?;
+    Some(amount(&sum.to_string(), &costs().next()?.currency))
 }
 
 /// What the bill rests on, and whether that is an independent count.
@@ -104,6 +147,12 @@ fn basis(report: &Report) -> (String, bool) {
 /// Which attempts a finding is about.
 pub(super) fn about(finding: &Finding) -> String {
     let (n, of) = (count(finding.count), count(finding.of));
+    if finding.code == Code::LedgerOrphan {
+        // Of no attempt: it has no mode, and its message says whether it has an endpoint.
+        let model = Some(finding.model.as_str()).filter(|model| !model.is_empty());
+        let model = model.map_or_else(String::new, |model| format!("{model}, "));
+        return format!("{model}{n} of {of} rows");
+    }
     if finding.model == SEVERAL || finding.code == Code::LoadDependent {
         return format!("{}, {n} of {of}", finding.endpoint);
     }
@@ -137,7 +186,10 @@ pub(super) fn causes(finding: &Finding) -> Option<String> {
 
 /// Ids of the first few attempts of a finding.
 pub(super) fn examples(finding: &Finding) -> Option<String> {
-    (!finding.examples.is_empty()).then(|| format!("e.g. {}", finding.examples.join(", ")))
+    // Its message names them.
+    let named = finding.code == Code::LedgerOrphan;
+    (!named && !finding.examples.is_empty())
+        .then(|| format!("e.g. {}", finding.examples.join(", ")))
 }
 
 /// What became of the rows of a ledger.
@@ -164,7 +216,13 @@ pub(super) fn resolution(cost: &Cost) -> Option<String> {
     ];
     let sides: Vec<String> = sides.into_iter().flatten().collect();
     let unit = amount(&coarsest.unit, &cost.currency);
-    Some(format!("{unit}: {} tokens", sides.join(" or ")))
+    let several = cost.resolution.len() > 1;
+    let whose = match &coarsest.service_tier {
+        Some(tier) if several => format!(" ({}, {tier})", coarsest.model),
+        None if several => format!(" ({})", coarsest.model),
+        _ => String::new(),
+    };
+    Some(format!("{unit}: {} tokens{whose}", sides.join(" or ")))
 }
 
 /// Whether the declared rounding explains the difference, in a few words.

@@ -23,8 +23,15 @@ pub struct Cost {
     pub recorded: Option<String>,
     /// Recorded - predicted, over the attempts with both.
     pub delta: Option<String>,
-    /// The same with every difference counted as positive.
+    /// The same with every difference counted as positive, and with `billed_again`: what is billed twice
+    /// is not billed right, though its answer says the right cost.
     pub delta_abs: Option<String>,
+    /// What further rows of a ledger bill of attempts that have one, the dearest row of each left out;
+    /// `null` if there are none. `recorded` and `delta` hold it only where the ledger alone records a
+    /// cost.
+    pub billed_again: Option<String>,
+    /// What is recorded for attempts without a predicted cost; `null` without any.
+    pub unpredicted: Option<Unpredicted>,
     /// `delta` in per cent of what is predicted for the same attempts, to 6 decimal places.
     pub bias_pct: Option<f64>,
     /// Share of the billable attempts with both.
@@ -41,10 +48,20 @@ pub struct Cost {
     pub resolution: Vec<Resolution>,
     /// Discrepancies by load; `null` if no attempt was sent that may cost something.
     pub load: Option<CostLoad>,
-    /// What was found.
+    /// What was found. Rows of a ledger that name no endpoint and join no attempt are found at the first
+    /// endpoint only.
     pub findings: Vec<Finding>,
     /// The attempts that are furthest off.
     pub worst: Vec<Worst>,
+}
+
+/// What is recorded for attempts without a predicted cost: it is in `recorded`, and in no difference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Unpredicted {
+    /// How many they are.
+    pub attempts: u64,
+    /// The sum of what is recorded for them.
+    pub recorded: String,
 }
 
 /// What of a bill was verified.
@@ -129,16 +146,19 @@ pub enum Explained {
     No,
 }
 
-/// How fine a model's recorded amounts are: what is less than a unit does not show.
+/// How fine the recorded amounts of a model are in one service tier: what is less than a unit does not
+/// show.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Resolution {
     /// The model asked for.
     pub model: String,
-    /// Decimal places of the finest amount that stands.
+    /// The service tier that answered, or else the one asked for; `null` for the standard one.
+    pub service_tier: Option<String>,
+    /// Decimal places of the finest amount that stands, as far as they were seen.
     pub places: u32,
     /// One unit of the last of them.
     pub unit: String,
-    /// Whole input tokens that cost no more than a unit, at the standard prices of the run's day;
+    /// Whole input tokens that cost no more than a unit, at that tier's prices of the run's day;
     /// `null` where they are free or have no price.
     pub input_tokens: Option<u64>,
     /// The same of output tokens.

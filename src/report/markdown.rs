@@ -178,6 +178,22 @@ fn throughput_and_cost(out: &mut String, report: &Report) {
     row(out, report, "delta, absolute", |e| {
         amount(e, &e.cost.delta_abs)
     });
+    if (report.endpoints.values()).any(|e| e.cost.billed_again.is_some()) {
+        row(out, report, "billed again by the ledger", |e| {
+            amount(e, &e.cost.billed_again)
+        });
+    }
+    if (report.endpoints.values()).any(|e| e.cost.unpredicted.is_some()) {
+        row(out, report, "recorded without a prediction", |e| {
+            match &e.cost.unpredicted {
+                Some(of) => {
+                    let recorded = amount(e, &Some(of.recorded.clone()));
+                    format!("{recorded} on {} attempts", count(of.attempts))
+                }
+                None => NOTHING.to_owned(),
+            }
+        });
+    }
     row(out, report, "bias", |e| {
         e.cost.bias_pct.map_or_else(|| NOTHING.to_owned(), bias)
     });

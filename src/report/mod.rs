@@ -30,7 +30,7 @@ pub use assembly::{Assembly, AssemblyError};
 pub use console::console;
 pub use cost::{
     ByInFlight, ByTime, Cost, CostGroup, CostLoad, CostRounding, CostSurface, Explained, Ledger,
-    OffByLoad, Resolution, Verified, Worst,
+    OffByLoad, Resolution, Unpredicted, Verified, Worst,
 };
 pub use inclusive::{Inclusive, InclusiveMs};
 pub use markdown::markdown;

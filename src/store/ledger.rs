@@ -112,6 +112,27 @@ pub fn join_ledger(
     scope: Scope,
     ledger: LedgerFile<'_>,
 ) -> Result<(LedgerSummary, u64), StoreError> {
+    join(folder, index, scope, ledger, false)
+}
+
+/// The same with a ledger that comes after the run. One that joins no attempt is an error: it is of
+/// another run, or has other ids, and what is kept of an earlier one stays.
+pub fn join_later_ledger(
+    folder: &RunFolder,
+    index: &Index,
+    scope: Scope,
+    ledger: LedgerFile<'_>,
+) -> Result<(), StoreError> {
+    join(folder, index, scope, ledger, true).map(|_| ())
+}
+
+fn join(
+    folder: &RunFolder,
+    index: &Index,
+    scope: Scope,
+    ledger: LedgerFile<'_>,
+    must_join: bool,
+) -> Result<(LedgerSummary, u64), StoreError> {
     let mut kept = folder.start_ledger()?;
     let mut join = Join::new(index, scope);
     let money = |error: MoneyError| StoreError::Read(ledger.name.into(), error.to_string());
@@ -124,6 +145,14 @@ pub fn join_ledger(
     rows.iter().try_for_each(|row| kept.put(row))?;
     ledger.name.clone_into(&mut summary.source);
     format.name().clone_into(&mut summary.format);
+    if must_join && summary.joined == 0 {
+        let what = format!(
+            "none of its {} rows joins an attempt of this run, and nothing of the run was changed; is it \
+             the ledger of this run, and do its ids stand in its columns?",
+            summary.rows
+        );
+        return Err(StoreError::Read(ledger.name.into(), what));
+    }
     // Without the rows their summary would say what nobody can see.
     kept.finish()?;
     folder.write_ledger_summary(&summary)?;

@@ -18,7 +18,7 @@ pub use folder::RunFolder;
 pub use inputs::{Inputs, load_inputs, read_file, read_prices, write_file};
 pub use journal::{JournalReader, Nonces, read_truth_file};
 pub use keyed::{Keyed, KeyedRows, KeyedWriter};
-pub use ledger::{Download, LedgerFile, LookupWriter, index_of, join_ledger};
+pub use ledger::{Download, LedgerFile, LookupWriter, index_of, join_later_ledger, join_ledger};
 pub use writer::{FactWriter, Queue};
 
 /// A file could not be read or written.

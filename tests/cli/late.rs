@@ -278,8 +278,32 @@ fn a_ledger_that_comes_later_is_joined_by_a_report() {
     let message = message.as_str().expect("words");
     assert!(message.contains("$0.000216 too much"), "{message}");
     assert_eq!(findings(&report, "openai"), []);
-    // It stays.
+    // It stays, and so it does when another one joins nothing.
     assert_eq!(add_up(&sandbox.path("out")), report);
+    let kept = rows(&sandbox.path("out").join("ledger.csv"));
+    sandbox.write("other.csv", "call,amount\nsomebody,0.5\n");
+    let columns = ["--ledger-columns", "id=call,cost=amount"];
+    sandbox
+        .weighbridge(
+            ["report", "out", "--ledger", "other.csv"]
+                .into_iter()
+                .chain(columns),
+        )
+        .exits(2)
+        .says(&[
+            "other.csv",
+            "none of its 1 rows joins an attempt of this run",
+        ]);
+    assert_eq!(rows(&sandbox.path("out").join("ledger.csv")), kept);
+    assert_eq!(add_up(&sandbox.path("out")), report);
+    // What is billed twice is in the headline and in no gate's zero.
+    let cost = &report["endpoints"]["anthropic"]["cost"];
+    assert_eq!(cost["billed_again"], "0.000216");
+    assert_eq!(cost["delta_abs"], "0.000216");
+    sandbox.weighbridge(["report", "out"]).exits(0).shows(&[
+        "every cost as predicted",
+        "LEDGER_DUPLICATE (6, 0.000216 USD too much)",
+    ]);
     sandbox
         .weighbridge(["report", "out", "--ledger", "export.csv"])
         .exits(2)

@@ -61,7 +61,12 @@ impl Checks {
             again: Money::ZERO,
         };
         let mut seen: Vec<(Code, Option<String>)> = Vec::new();
-        if judged.status == Status::Pending {
+        let expected = judged.predicted.is_some_and(|cost| !cost.is_zero());
+        let without_row = attempt.ledger.is_some_and(<[_]>::is_empty);
+        let without_row = without_row && charge != Charge::Free && expected;
+        // A gateway that answers a look-up and does not know the cost has not written its row yet.
+        let is_late_too = attempt.lookups.iter().any(is_unknown);
+        if judged.status == Status::Pending || (without_row && is_late_too) {
             seen.push((Code::CostPending, attempt.lookups.iter().find_map(pending)));
         }
         let late = |lookup: &Lookup| is_late(lookup, self.late_after);
@@ -71,8 +76,7 @@ impl Checks {
             seen.push((Code::Late, Some(words)));
         }
         if let Some(rows) = attempt.ledger {
-            let expected = judged.predicted.is_some_and(|cost| !cost.is_zero());
-            if rows.is_empty() && charge != Charge::Free && expected {
+            if without_row && !is_late_too {
                 seen.push((Code::LedgerMissing, None));
             }
             if let Some(again) = billed_again(rows)? {
@@ -91,8 +95,8 @@ impl Checks {
         Ok(())
     }
 
-    /// Takes up rows that join no attempt, at the endpoint that they name or may be of; `of` is how many
-    /// rows are in the run's scope.
+    /// Takes up rows that join no attempt, at the endpoint that they name, or at one of the run's if they
+    /// name none; `of` is how many rows are in the run's scope.
     pub fn orphans(&mut self, endpoint: Endpoint, orphans: &Orphans, of: u64) {
         self.orphans.push((endpoint, orphans.clone(), of));
     }
@@ -149,6 +153,11 @@ fn pending(lookup: &Lookup) -> Option<String> {
     })
 }
 
+/// Whether the gateway answered, and did not know the cost to the last.
+const fn is_unknown(lookup: &Lookup) -> bool {
+    lookup.digits.is_none() && lookup.error.is_none() && lookup.unknown_ns.is_some()
+}
+
 /// Words for a cost that was known too late, if it was.
 fn is_late(lookup: &Lookup, late_after: Option<Duration>) -> Option<String> {
     let unknown = lookup.unknown_ns?;
@@ -168,7 +177,7 @@ fn time(ns: u64) -> humantime::FormattedDuration {
 
 /// What the rows of one attempt bill beyond the dearest of them; `None` if no more than one bills
 /// anything.
-fn billed_again(rows: &[LedgerRow]) -> Result<Option<Money>, MoneyError> {
+pub(in crate::billing) fn billed_again(rows: &[LedgerRow]) -> Result<Option<Money>, MoneyError> {
     let (mut sum, mut most, mut billed) = (Money::ZERO, Money::ZERO, 0);
     for cost in rows
         .iter()
@@ -212,7 +221,7 @@ fn orphaned(endpoint: Endpoint, orphans: &Orphans, of: u64, currency: Currency) 
     };
     let whose = match orphans.endpoint {
         Some(_) => "",
-        None => " (it does not name the endpoint)",
+        None => " of no endpoint that the row names",
     };
     let ids: Vec<String> = orphans.ids.iter().map(|id| format!("`{id}`")).collect();
     let count = orphans.count;

@@ -13,6 +13,6 @@ mod join;
 #[cfg(test)]
 mod tests;
 
-pub(super) use checks::Checks;
+pub(super) use checks::{Checks, billed_again};
 pub use format::{Columns, Entry, Format, Layout, LayoutError};
 pub use join::{Index, Join, Scope, warnings};

@@ -451,6 +451,31 @@ fn costs_that_are_late_or_never_known() {
             "COST_PENDING the cost of 1 of 1 attempts was not known when the asking for it ended: `lookup:u#/c`: status 401",
         ],
     );
+    // A row that is not there yet is late, and not missing: the look-up does not know it either.
+    let without_row = |lookup: Lookup| {
+        let (record, lookups) = (paid(), [lookup]);
+        let attempt = Attempt {
+            lookups: &lookups,
+            ledger: Some(&[]),
+            ..Attempt::seen(&record)
+        };
+        found(None, &[attempt])
+    };
+    assert_eq!(
+        without_row(asked(None, Some(9_000), None)),
+        [
+            "COST_PENDING the cost of 1 of 1 attempts was not known when the asking for it ended: `lookup:u#/c` did not know it 9s after its end",
+        ]
+    );
+    for missing in [
+        asked(Some("0.00125"), Some(1), None),
+        asked(None, Some(9_000), Some("status 401")),
+    ] {
+        let [finding] = &without_row(missing)[..] else {
+            panic!("one finding");
+        };
+        assert!(finding.starts_with("LEDGER_MISSING"), "{finding}");
+    }
     // What the answer says is known, whatever the look-up says.
     check(&paid(), asked(None, Some(1), None), &[]);
     // A refused request has no cost to be late.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
+use crate::billing::Finest;
 use crate::billing::bill::{EndpointBill, Group, Sums, Worst as BillWorst};
 use crate::billing::diagnose::resolution::resolution as resolve;
 use crate::billing::finding::Code;
@@ -14,7 +15,7 @@ use crate::billing::verify::{self, Verification};
 use crate::money::{Currency, Money};
 use crate::report::{
     ByInFlight, ByTime, Cost, CostGroup, CostLoad, CostRounding, CostSurface, Explained, Mode,
-    OffByLoad, Resolution, Verified, Worst,
+    OffByLoad, Resolution, Unpredicted, Verified, Worst,
 };
 
 /// Prices of a `day` say how many tokens a unit is. No bill: nothing was measured there.
@@ -36,6 +37,11 @@ pub(super) fn cost(
         recorded: text(sums.recorded),
         delta: text(sums.delta),
         delta_abs: text(sums.delta_abs),
+        billed_again: text(sums.billed_again),
+        unpredicted: sums.unpredicted.map(|(recorded, attempts)| Unpredicted {
+            attempts,
+            recorded: recorded.to_string(),
+        }),
         bias_pct: number(sums.bias_pct),
         coverage: coverage(sums),
         statuses: statuses(sums),
@@ -51,7 +57,7 @@ pub(super) fn cost(
             })
             .collect(),
         rounding: bill.rounding.as_ref().map(rounding),
-        resolution: resolution(prices, day, &bill.groups),
+        resolution: resolution(prices, day, &bill.finest),
         load: load(bill),
         findings: bill.findings.clone(),
         worst: bill.worst.iter().map(worst).collect(),
@@ -66,6 +72,8 @@ fn nothing(currency: Currency) -> Cost {
         recorded: None,
         delta: None,
         delta_abs: None,
+        billed_again: None,
+        unpredicted: None,
         bias_pct: None,
         coverage: None,
         statuses: BTreeMap::new(),
@@ -142,26 +150,20 @@ fn rounding(total: &RoundingTotal) -> CostRounding {
     }
 }
 
-fn resolution(prices: &PriceTable, day: Option<Date>, groups: &[(Group, Sums)]) -> Vec<Resolution> {
-    let mut finest: BTreeMap<&str, u32> = BTreeMap::new();
-    for (group, sums) in groups {
-        if let Some(places) = sums.places {
-            let known = finest.entry(&group.model).or_default();
-            *known = places.max(*known);
-        }
-    }
-    let of = |(model, places): (&str, u32)| {
-        let tariff = prices.tariff(model, None, day?)?;
-        let fine = resolve(&tariff, places)?;
+fn resolution(prices: &PriceTable, day: Option<Date>, finest: &[Finest]) -> Vec<Resolution> {
+    let of = |seen: &Finest| {
+        let tariff = prices.tariff(&seen.model, seen.service_tier.as_deref(), day?)?;
+        let fine = resolve(&tariff, seen.places)?;
         Some(Resolution {
-            model: model.to_owned(),
-            places,
+            model: seen.model.clone(),
+            service_tier: seen.service_tier.clone(),
+            places: seen.places,
             unit: fine.unit.to_string(),
             input_tokens: fine.input_tokens,
             output_tokens: fine.output_tokens,
         })
     };
-    finest.into_iter().filter_map(of).collect()
+    finest.iter().filter_map(of).collect()
 }
 
 fn load(bill: &EndpointBill) -> Option<CostLoad> {

@@ -149,9 +149,13 @@ impl<'a> Assembly<'a> {
     pub fn ledger(&mut self, summary: &LedgerSummary) {
         let of = summary.joined + summary.duplicate + summary.ledger_only;
         for orphans in &summary.orphans {
-            // A row that names no endpoint may be of any.
-            let named = |at: &&Endpoint| orphans.endpoint.is_none_or(|named| named == **at);
-            for endpoint in self.manifest.endpoints.iter().filter(named) {
+            // A row that names no endpoint may be of any, and is found once: at the first.
+            let planned = &self.manifest.endpoints;
+            let at = match orphans.endpoint {
+                Some(named) => planned.iter().find(|at| **at == named),
+                None => planned.first(),
+            };
+            if let Some(endpoint) = at {
                 self.bill.orphans(*endpoint, orphans, of);
             }
         }

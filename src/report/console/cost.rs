@@ -19,6 +19,20 @@ pub(super) fn cost(out: &mut String, report: &Report, each: &Each<'_>, paint: Pa
     if differ != each(&|e| shown(e, &e.cost.delta)) {
         row(out, "delta, absolute", &differ);
     }
+    let again = each(&|e| shown(e, &e.cost.billed_again));
+    if again.iter().any(|text| text != NOTHING) {
+        row(out, "billed again", &again);
+    }
+    let unpredicted = each(&|e| match &e.cost.unpredicted {
+        Some(of) => {
+            let recorded = amount(&of.recorded, &e.cost.currency);
+            format!("{recorded} on {} attempts", count(of.attempts))
+        }
+        None => NOTHING.to_owned(),
+    });
+    if unpredicted.iter().any(|text| text != NOTHING) {
+        row(out, "not predicted", &unpredicted);
+    }
     let biased = each(&|e| e.cost.bias_pct.map_or_else(|| NOTHING.to_owned(), bias));
     if each(&|e| e.cost.bias_pct.unwrap_or(0.0).to_string())
         .iter()

@@ -2,13 +2,16 @@
 
 use super::cost::discrepancies;
 use super::text::{Paint, WIDTH, item, line, wrap};
-use crate::billing::finding::Severity;
+use crate::billing::finding::{Finding, Severity};
 use crate::endpoint::Endpoint;
 use crate::report::format::count;
 use crate::report::{EndpointReport, Report, bill};
 
-/// Findings and errors shown per endpoint; `report.json` has all.
+/// Kinds of findings and errors shown per endpoint; `report.json` has all.
 const LIST_MAX: usize = 6;
+
+/// Findings of one kind shown; `report.json` has all.
+const SCOPES_MAX: usize = 4;
 
 pub(super) fn lists(
     out: &mut String,
@@ -62,45 +65,54 @@ pub(super) fn lists(
     }
 }
 
+/// Findings of one kind stand together, each with the attempts that it is about.
 fn findings(out: &mut String, endpoints: &[(&Endpoint, &EndpointReport)], paint: Paint) {
-    let findings: Vec<_> = endpoints
-        .iter()
-        .flat_map(|(_, e)| &e.cost.findings)
-        .collect();
+    let all = endpoints.iter().flat_map(|(_, e)| &e.cost.findings);
+    let mut findings: Vec<&Finding> = all.collect();
     if findings.is_empty() {
         return;
     }
+    findings.sort_by_key(|f| (f.severity, f.code));
     line(out, &paint.bold("findings"));
+    let kinds: Vec<&[&Finding]> = findings.chunk_by(|a, b| a.code == b.code).collect();
     let most = LIST_MAX * endpoints.len();
-    for finding in findings.iter().take(most) {
-        let code = finding.code.to_string();
-        let code = match finding.severity {
+    let mut shown = 0;
+    for kind in kinds.iter().take(most) {
+        let code = kind[0].code.to_string();
+        let code = match kind[0].severity {
             Severity::Wrong => paint.bad(&code),
             Severity::Unknown => paint.unsure(&code),
             Severity::Info => paint.dim(&code),
         };
-        line(out, &format!("  {code}  {}", bill::about(finding)));
-        for text in wrap(&finding.message, WIDTH - 6) {
-            line(out, &format!("      {text}"));
+        if let [only] = kind {
+            line(out, &format!("  {code}  {}", bill::about(only)));
+        } else {
+            line(
+                out,
+                &format!("  {code}  {} times", count(kind.len() as u64)),
+            );
         }
-        for text in bill::causes(finding)
-            .iter()
-            .flat_map(|text| wrap(text, WIDTH - 6))
-        {
-            line(out, &format!("      {text}"));
-        }
-        for text in bill::examples(finding)
-            .iter()
-            .flat_map(|text| wrap(text, WIDTH - 6))
-        {
-            line(out, &format!("      {}", paint.dim(&text)));
+        for finding in kind.iter().take(SCOPES_MAX) {
+            shown += 1;
+            if kind.len() > 1 {
+                line(out, &format!("    {}", bill::about(finding)));
+            }
+            for text in wrap(&finding.message, WIDTH - 6) {
+                line(out, &format!("      {text}"));
+            }
+            let causes = bill::causes(finding);
+            for text in causes.iter().flat_map(|text| wrap(text, WIDTH - 6)) {
+                line(out, &format!("      {text}"));
+            }
+            let examples = bill::examples(finding);
+            for text in examples.iter().flat_map(|text| wrap(text, WIDTH - 6)) {
+                line(out, &format!("      {}", paint.dim(&text)));
+            }
         }
     }
-    if findings.len() > most {
-        line(
-            out,
-            &format!("  ... {} more in report.json", findings.len() - most),
-        );
+    let more = findings.len() - shown;
+    if more > 0 {
+        line(out, &format!("  ... {more} more in report.json"));
     }
     out.push('\n');
 }
