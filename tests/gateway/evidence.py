@@ -217,7 +217,7 @@ def canonical(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-# --- the witnesses ----------------------------------------------------------------------------------
+# --- the witnesses --------------------------------------------------------------------------------
 
 
 def usage_not_true(passed, _):

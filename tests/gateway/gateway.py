@@ -227,7 +227,8 @@ class Stage:
                     head = "".join(f"{k}: {v}\n" for k, v in exchange.headers.items())
                     stem = f"{nonce}-{side}-{n}"
                     (folder / f"{stem}-request.json").write_bytes(exchange.request)
-                    (folder / f"{stem}-answer.txt").write_bytes(head.encode() + b"\n" + exchange.body)
+                    answer = head.encode() + b"\n" + exchange.body
+                    (folder / f"{stem}-answer.txt").write_bytes(answer)
 
     def weighbridge(self, leg, command, log):
         """Runs it to its end; the exit code."""
@@ -254,8 +255,8 @@ class Stage:
         path = self.folder / f"{leg.name}-prices.csv"
         with open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(cells)
-            table.writerow(digits(c * 10**6) if isinstance(c, Fraction) else c for c in cells.values())
+            for row in (cells, cells.values()):
+                table.writerow(digits(c * 10**6) if isinstance(c, Fraction) else c for c in row)
         return path
 
     def spend_rows(self, leg, out):

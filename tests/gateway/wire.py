@@ -1,7 +1,7 @@
 """Records the bytes between two programs that speak HTTP/1.1, and reads them back by request.
 
-A `Tap` listens on loopback, hands every byte on as it came, and keeps it. What it kept is read after
-the load: the nth answer of a connection is that of its nth request, since nobody here pipelines.
+A `Tap` listens on loopback, hands every byte on as it came, and keeps it. What it kept is read
+after the load: the nth answer of a connection is that of its nth request, since nobody here pipelines.
 Nothing of the harness reads these bytes, and none of it is used to read them.
 """
 
