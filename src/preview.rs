@@ -159,7 +159,10 @@ impl Preview {
         let each = plan.endpoints.len() as u64;
         let sessions = forecast.measured_sessions;
         Self {
-            requests: sessions.map(|n| (n + forecast.warmup_sessions.unwrap_or(0)) * each),
+            requests: sessions.map(|n| {
+                n.saturating_add(forecast.warmup_sessions.unwrap_or(0))
+                    .saturating_mul(each)
+            }),
             warmup_unknown: forecast.warmup_sessions.is_none(),
             preflights: each,
             scaled,
@@ -206,15 +209,13 @@ impl Preview {
     }
 
     /// How many of how many requests the budget allows if each costs as much as it can; `None`
-    /// without a budget, or where the number or a price is unknown.
+    /// without a budget, or where the number or a price is unknown, or the sums are beyond an amount.
     pub fn allowed(&self) -> Option<(u64, u64)> {
-        let all = self.requests? + self.preflights;
+        let all = self.requests?.saturating_add(self.preflights);
         let (budget, worst) = (self.budget?, self.together.worst?);
         // The largest n with worst x n <= budget x all.
-        let fits = |n: u64| {
-            let share = (worst.checked_mul(n), budget.checked_mul(all));
-            matches!(share, (Ok(spent), Ok(limit)) if spent <= limit)
-        };
+        let limit = budget.checked_mul(all).ok()?;
+        let fits = |n: u64| worst.checked_mul(n).is_ok_and(|spent| spent <= limit);
         let (mut low, mut high) = (0, all);
         while low < high {
             let middle = high - (high - low) / 2;
@@ -548,6 +549,27 @@ mod tests {
         assert_eq!((preview.requests, preview.allowed()), (None, None));
         assert_eq!(preview.together.expected, Some(money("0.2")), "of one");
         assert!(preview.to_string().contains("only time will tell"));
+    }
+
+    #[test]
+    fn plans_without_end_are_looked_at_in_part() {
+        for load in [
+            "concurrency = 2\ncount = 9223372036854775807",
+            "arrivals = \"constant\"\nrate = 5.0\ncount = 9223372036854775807",
+            "arrivals = \"poisson\"\nrate = 1e9\nduration = \"10h\"\nwarmup = \"1h\"",
+            "arrivals = \"gamma\"\nburstiness = 0.5\nstages = [{ duration = \"10h\", rate = 1e15 }]",
+        ] {
+            let plan = plan(&format!("[load]\n{load}\n[target]\nmodel = \"m\"\n"));
+            let budget = Terms {
+                budget: Some(money("5")),
+                ..terms()
+            };
+            let preview = preview(&plan, &budget);
+            assert!(preview.scaled, "{load}");
+            let requests = preview.requests.expect("a number");
+            assert!(requests >= 72_000_000_000_000, "{load}: {requests}");
+            assert!(preview.to_string().contains(" requests and 2 before"));
+        }
     }
 
     #[test]

@@ -86,6 +86,9 @@ impl Part {
     }
 }
 
+/// Sessions that are counted one by one, at most: that takes a second or so.
+pub const COUNTED_MAX: u64 = 1_000_000;
+
 impl Spec {
     /// When `part` begins.
     pub fn begins(&self, part: Part) -> Offset {
@@ -122,8 +125,8 @@ impl Spec {
         }
     }
 
-    /// Sessions of `part` in the whole load, exactly; `None` where only time will tell (a closed
-    /// loop that ends by duration).
+    /// Sessions of `part` in the whole load, exactly up to [`COUNTED_MAX`], and as many as are to be
+    /// expected beyond it; `None` where only time will tell (a closed loop that ends by duration).
     pub fn sessions(&self, part: Part, seed: u64) -> Option<u64> {
         if part == Part::Warmup && self.warmup.is_zero() {
             return Some(0);
@@ -132,8 +135,29 @@ impl Spec {
             (Arrivals::Closed(_), Part::Warmup) => None,
             (Arrivals::Closed(_), Part::Measured) if self.duration.is_some() => None,
             (Arrivals::Closed(_), Part::Measured) => self.count,
-            _ => Some(self.due_times(part, seed, Slice::WHOLE).count() as u64),
+            _ => match self.expected(part) {
+                Some(many) if many > COUNTED_MAX => Some(many),
+                _ => Some(self.due_times(part, seed, Slice::WHOLE).count() as u64),
+            },
         }
+    }
+
+    /// Sessions of `part` of an open loop, as many as its rate comes to; `None` for a replay.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "zero or above, and it saturates"
+    )]
+    fn expected(&self, part: Part) -> Option<u64> {
+        let Arrivals::Open { profile, .. } = &self.arrivals else {
+            return None;
+        };
+        let length = match part {
+            Part::Warmup => Some(self.warmup),
+            Part::Measured => self.duration,
+        };
+        let sessions = profile.of(part).sessions(length);
+        Some((sessions as u64).min(self.count(part)))
     }
 
     /// The sessions of an open loop that belong to `slice`, in order of due time.
