@@ -339,6 +339,23 @@ mod tests {
     }
 
     #[test]
+    fn loads_without_end_are_not_counted_one_by_one() {
+        let huge = spec(flat(Process::Poisson, 1e9), None, Some(36_000));
+        assert_eq!(huge.sessions(Part::Warmup, 1), Some(1_000_000_000));
+        assert_eq!(huge.sessions(Part::Measured, 1), Some(36_000_000_000_000));
+        let counted = spec(constant(5.0), Some(u64::MAX), None);
+        assert_eq!(counted.sessions(Part::Measured, 1), Some(u64::MAX));
+        let few = spec(flat(gamma(0.5), 1e9), Some(7), None);
+        assert_eq!(few.sessions(Part::Measured, 1), Some(7));
+        // 10 s up from nothing, and half of 100 s down to half of that.
+        let stages = [(10, 0.0, 2e9), (100, 2e9, 0.0)];
+        let staged = spec(staged(gamma(2.0), &stages), None, Some(60));
+        let expected = 10_000_000_000 + 75_000_000_000;
+        assert_eq!(staged.sessions(Part::Measured, 1), Some(expected));
+        assert_eq!(staged.sessions(Part::Warmup, 1), Some(0), "at no rate");
+    }
+
+    #[test]
     fn whichever_limit_comes_first_ends_the_arrivals() {
         for (arrivals, count, seconds, expected) in [
             (constant(10.0), Some(5), Some(2), 5),
