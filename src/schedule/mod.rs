@@ -349,10 +349,10 @@ mod tests {
         assert_eq!(few.sessions(Part::Measured, 1), Some(7));
         // 10 s up from nothing, and half of 100 s down to half of that.
         let stages = [(10, 0.0, 2e9), (100, 2e9, 0.0)];
-        let staged = spec(staged(gamma(2.0), &stages), None, Some(60));
+        let ramps = spec(staged(gamma(2.0), &stages), None, Some(60));
         let expected = 10_000_000_000 + 75_000_000_000;
-        assert_eq!(staged.sessions(Part::Measured, 1), Some(expected));
-        assert_eq!(staged.sessions(Part::Warmup, 1), Some(0), "at no rate");
+        assert_eq!(ramps.sessions(Part::Measured, 1), Some(expected));
+        assert_eq!(ramps.sessions(Part::Warmup, 1), Some(0), "at no rate");
     }
 
     #[test]
