@@ -159,7 +159,10 @@ impl Preview {
         let each = plan.endpoints.len() as u64;
         let sessions = forecast.measured_sessions;
         Self {
-            requests: sessions.map(|n| (n + forecast.warmup_sessions.unwrap_or(0)) * each),
+            requests: sessions.map(|n| {
+                n.saturating_add(forecast.warmup_sessions.unwrap_or(0))
+                    .saturating_mul(each)
+            }),
             warmup_unknown: forecast.warmup_sessions.is_none(),
             preflights: each,
             scaled,
@@ -206,15 +209,13 @@ impl Preview {
     }
 
     /// How many of how many requests the budget allows if each costs as much as it can; `None`
-    /// without a budget, or where the number or a price is unknown.
+    /// without a budget, or where the number or a price is unknown, or the sums are beyond an amount.
     pub fn allowed(&self) -> Option<(u64, u64)> {
-        let all = self.requests? + self.preflights;
+        let all = self.requests?.saturating_add(self.preflights);
         let (budget, worst) = (self.budget?, self.together.worst?);
         // The largest n with worst x n <= budget x all.
-        let fits = |n: u64| {
-            let share = (worst.checked_mul(n), budget.checked_mul(all));
-            matches!(share, (Ok(spent), Ok(limit)) if spent <= limit)
-        };
+        let limit = budget.checked_mul(all).ok()?;
+        let fits = |n: u64| worst.checked_mul(n).is_ok_and(|spent| spent <= limit);
         let (mut low, mut high) = (0, all);
         while low < high {
             let middle = high - (high - low) / 2;
@@ -548,6 +549,20 @@ mod tests {
         assert_eq!((preview.requests, preview.allowed()), (None, None));
         assert_eq!(preview.together.expected, Some(money("0.2")), "of one");
         assert!(preview.to_string().contains("only time will tell"));
+    }
+
+    #[test]
+    fn a_count_beyond_all_numbers_is_no_panic() {
+        let load =
+            "[load]\nconcurrency = 2\ncount = 9223372036854775807\n[target]\nmodel = \"m\"\n";
+        let budget = Terms {
+            budget: Some(money("5")),
+            ..terms()
+        };
+        let preview = preview(&plan(load), &budget);
+        assert!(preview.scaled);
+        assert_eq!(preview.requests, Some(u64::MAX - 1));
+        assert_eq!(preview.allowed(), None, "beyond an amount");
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use crate::billing::Attempt;
 use crate::billing::prices::PriceTable;
+use crate::late::LedgerSummary;
 use crate::record::Phase;
 use crate::report::{Assembly, AssemblyError, Report, console, markdown, series_csv};
-use crate::scenario::Scenario;
+use crate::scenario::{LedgerSource, Scenario};
 use crate::store::{RunFolder, StoreError};
 use crate::time::{Offset, Window};
 
@@ -53,7 +54,17 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
     }
     assembly.late_after(scenario.pricing.late_after);
     let mut lookups = folder.lookups()?;
-    let summary = folder.ledger_summary()?;
+    let summary = folder.ledger_summary()?.or_else(|| {
+        // Asked for and never come to: what the run was killed or hindered before.
+        let wanted = scenario.pricing.ledger.as_ref()?;
+        let (LedgerSource::File(source) | LedgerSource::Url(source)) = &wanted.source;
+        Some(LedgerSummary {
+            source: source.clone(),
+            format: wanted.format.name().to_owned(),
+            error: Some("the run ended before it was read".to_owned()),
+            ..LedgerSummary::default()
+        })
+    });
     let mut ledger = match &summary {
         Some(summary) if summary.error.is_none() => folder.ledger()?,
         _ => None,

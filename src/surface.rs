@@ -10,11 +10,44 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::value::RawValue;
 
 /// What begins a look-up where surfaces are listed.
 pub const LOOKUP: &str = "lookup:";
+
+/// Parts of the name of a header, or of a value in a URL's query, that say that it carries a
+/// credential, which must not stand in a scenario: it is copied into every run folder.
+const CREDENTIAL_PARTS: [&str; 7] = [
+    "auth",
+    "key",
+    "token",
+    "secret",
+    "cookie",
+    "passw",
+    "signature",
+];
+
+/// Whether what has this name seems to carry a credential.
+pub fn is_credential(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    CREDENTIAL_PARTS.iter().any(|part| lower.contains(part))
+}
+
+/// Whether the query of `url` seems to carry a credential. An id of a request in braces is none.
+pub fn query_has_credential(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
+    query.split(['&', ';']).any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        let is_id = value.starts_with('{') && value.ends_with('}');
+        !is_id && is_credential(&name)
+    })
+}
+
+/// What is wrong with a URL whose query carries a credential, and the fix.
+pub const CREDENTIAL_IN_QUERY: &str = "seems to carry a credential in its query, which must not stand in a file; send it in a header by `target.headers_env`, which goes to the target's own host";
 
 /// What is escaped of an id in a URL: all but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -187,6 +220,12 @@ impl FromStr for LookupUrl {
             return Err(SurfaceError::Lookup(
                 "lookup:...".to_owned(),
                 "holds a user name or password, which must not stand in a file",
+            ));
+        }
+        if query_has_credential(url) {
+            return Err(SurfaceError::Lookup(
+                "lookup:...".to_owned(),
+                CREDENTIAL_IN_QUERY,
             ));
         }
         let mut parts = Vec::new();

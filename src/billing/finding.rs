@@ -166,6 +166,8 @@ codes! {
         TruthMissing = "TRUTH_MISSING",
         /// A row of the ledger, of the time and the models of the run, joins no attempt.
         LedgerOrphan = "LEDGER_ORPHAN",
+        /// The ledger was asked for and could not be read, so that no bill was held against it.
+        LedgerUnread = "LEDGER_UNREAD",
         /// The cost was not known when the asking for it ended.
         CostPending = "COST_PENDING",
     }

@@ -188,7 +188,7 @@ mod tests {
         let table = "model,currency,per_tokens,input,output\nm,USD,1,1,1\n";
         let prices = Arc::new(PriceTable::read("t.csv", table).expect("valid"));
         let today = "2026-08-01".parse().expect("a date");
-        for (record, expected) in [
+        for (record, expected) in vec![
             (attempt(Outcome::Ok, Some(5), Some("25")), "25"),
             (attempt(Outcome::Ok, Some(5), Some("30")), "30"),
             (attempt(Outcome::Ok, Some(5), Some("3")), "25"),

@@ -18,10 +18,6 @@ use crate::surface::{self, LookupUrl, Surface};
 use crate::verdict::Gate;
 use crate::workload;
 
-/// Parts of a header's name that say that it carries a credential, which must not stand in a
-/// scenario: it is copied into every run folder.
-const CREDENTIAL_PARTS: [&str; 5] = ["auth", "key", "token", "secret", "cookie"];
-
 /// What the default grace period has beyond the total timeout.
 const GRACE_BEYOND_TOTAL: Duration = Duration::from_secs(1);
 
@@ -163,15 +159,8 @@ impl Check<'_> {
         }
         let headers = self.headers(&target.headers);
         let headers_env = self.headers_env(&target.headers_env);
-        if target
-            .truth
-            .as_ref()
-            .is_some_and(|truth| truth.contains('@') && truth.contains("://"))
-        {
-            self.say(
-                "target.truth",
-                "holds a user name or password, which must not stand in a file",
-            );
+        if let Some(truth) = target.truth.as_ref().filter(|t| t.contains("://")) {
+            self.url_without_secrets("target.truth", truth);
         }
         let timeouts = &target.timeouts;
         let connect = self.positive_duration("target.timeouts.connect", &timeouts.connect);
@@ -360,8 +349,7 @@ impl Check<'_> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let key = format!("target.headers.{name}");
-            let lower = name.to_ascii_lowercase();
-            if CREDENTIAL_PARTS.iter().any(|part| lower.contains(part)) {
+            if surface::is_credential(name) {
                 self.say(&key, "seems to carry a credential, which must not stand in a file; name the variable that holds the key in `target.api_key_env`, or the one that holds this header's value in `[target.headers_env]`");
                 return None;
             }
@@ -617,6 +605,19 @@ impl Check<'_> {
         (surfaces, lookups)
     }
 
+    /// Says it where a URL carries what must not stand in a file.
+    fn url_without_secrets(&mut self, key: &str, url: &str) {
+        if url.contains('@') {
+            self.say(
+                key,
+                "holds a user name or password, which must not stand in a file",
+            );
+        }
+        if surface::query_has_credential(url) {
+            self.say(key, surface::CREDENTIAL_IN_QUERY);
+        }
+    }
+
     fn ledger(&mut self, ledger: &file::Ledger) -> Option<Ledger> {
         let source = &ledger.source;
         let is_url = ["{base_url}/", "http://", "https://"]
@@ -625,11 +626,8 @@ impl Check<'_> {
         if source.is_empty() {
             self.say("pricing.ledger.source", "must name a CSV file or a URL");
         }
-        if is_url && source.contains('@') {
-            self.say(
-                "pricing.ledger.source",
-                "holds a user name or password, which must not stand in a file",
-            );
+        if is_url {
+            self.url_without_secrets("pricing.ledger.source", source);
         }
         if let Err(error) = ledger.format.check(ledger.columns.as_ref()) {
             self.say("pricing.ledger.columns", error.to_string());

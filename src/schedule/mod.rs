@@ -86,6 +86,9 @@ impl Part {
     }
 }
 
+/// Sessions that are counted one by one, at most: that takes a second or so.
+pub const COUNTED_MAX: u64 = 1_000_000;
+
 impl Spec {
     /// When `part` begins.
     pub fn begins(&self, part: Part) -> Offset {
@@ -122,8 +125,8 @@ impl Spec {
         }
     }
 
-    /// Sessions of `part` in the whole load, exactly; `None` where only time will tell (a closed
-    /// loop that ends by duration).
+    /// Sessions of `part` in the whole load, exactly up to [`COUNTED_MAX`], and as many as are to be
+    /// expected beyond it; `None` where only time will tell (a closed loop that ends by duration).
     pub fn sessions(&self, part: Part, seed: u64) -> Option<u64> {
         if part == Part::Warmup && self.warmup.is_zero() {
             return Some(0);
@@ -132,8 +135,29 @@ impl Spec {
             (Arrivals::Closed(_), Part::Warmup) => None,
             (Arrivals::Closed(_), Part::Measured) if self.duration.is_some() => None,
             (Arrivals::Closed(_), Part::Measured) => self.count,
-            _ => Some(self.due_times(part, seed, Slice::WHOLE).count() as u64),
+            _ => match self.expected(part) {
+                Some(many) if many > COUNTED_MAX => Some(many),
+                _ => Some(self.due_times(part, seed, Slice::WHOLE).count() as u64),
+            },
         }
+    }
+
+    /// Sessions of `part` of an open loop, as many as its rate comes to; `None` for a replay.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "zero or above, and it saturates"
+    )]
+    fn expected(&self, part: Part) -> Option<u64> {
+        let Arrivals::Open { profile, .. } = &self.arrivals else {
+            return None;
+        };
+        let length = match part {
+            Part::Warmup => Some(self.warmup),
+            Part::Measured => self.duration,
+        };
+        let sessions = profile.of(part).sessions(length);
+        Some((sessions as u64).min(self.count(part)))
     }
 
     /// The sessions of an open loop that belong to `slice`, in order of due time.
@@ -312,6 +336,23 @@ mod tests {
         assert_eq!(due[99], (99, Offset::from_nanos(2_980_000_000)));
         assert_eq!(spec.sessions(Part::Measured, 1), Some(100));
         assert_eq!(spec.sessions(Part::Warmup, 1), Some(50));
+    }
+
+    #[test]
+    fn loads_without_end_are_not_counted_one_by_one() {
+        let huge = spec(flat(Process::Poisson, 1e9), None, Some(36_000));
+        assert_eq!(huge.sessions(Part::Warmup, 1), Some(1_000_000_000));
+        assert_eq!(huge.sessions(Part::Measured, 1), Some(36_000_000_000_000));
+        let counted = spec(constant(5.0), Some(u64::MAX), None);
+        assert_eq!(counted.sessions(Part::Measured, 1), Some(u64::MAX));
+        let few = spec(flat(gamma(0.5), 1e9), Some(7), None);
+        assert_eq!(few.sessions(Part::Measured, 1), Some(7));
+        // 10 s up from nothing, and half of 100 s down to half of that.
+        let stages = [(10, 0.0, 2e9), (100, 2e9, 0.0)];
+        let ramps = spec(staged(gamma(2.0), &stages), None, Some(60));
+        let expected = 10_000_000_000 + 75_000_000_000;
+        assert_eq!(ramps.sessions(Part::Measured, 1), Some(expected));
+        assert_eq!(ramps.sessions(Part::Warmup, 1), Some(0), "at no rate");
     }
 
     #[test]

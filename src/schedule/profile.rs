@@ -42,6 +42,15 @@ impl Profile {
         }
     }
 
+    /// Sessions in this time on average; without one, in all of it.
+    pub(super) fn sessions(&self, length: Option<Duration>) -> f64 {
+        let seconds = length.map_or(f64::INFINITY, |length| length.as_secs_f64());
+        match self {
+            Self::Flat { rate } => rate * seconds,
+            Self::Staged(stages) => stages.sessions(length.unwrap_or(Duration::MAX)),
+        }
+    }
+
     /// When the profile has reached so many units; `None` if it never does.
     pub(super) fn when(&self, reached: f64) -> Option<Duration> {
         match self {
@@ -119,6 +128,17 @@ impl Stages {
     pub fn length(&self) -> Duration {
         let last = self.0.last().expect("there is a stage");
         last.begins + last.stage.duration
+    }
+
+    /// What the level comes to in the first `length` of them: sessions, where it is a rate.
+    fn sessions(&self, length: Duration) -> f64 {
+        let until = |&Placed { stage, begins, .. }: &Placed| {
+            let within = length.saturating_sub(begins).min(stage.duration);
+            let share = within.as_secs_f64() / stage.duration.as_secs_f64();
+            let level = stage.from + (stage.to - stage.from) * share;
+            f64::midpoint(stage.from, level) * within.as_secs_f64()
+        };
+        self.0.iter().map(until).sum()
     }
 
     /// The highest level.

@@ -7,8 +7,9 @@ use mock_upstream::config::Config;
 use serde::Deserialize;
 
 use super::StoreError;
+use super::ledger::{LedgerFile, check_ledger};
 use crate::billing::prices::PriceTable;
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{LedgerSource, Scenario, ScenarioError};
 use crate::schedule::Replay;
 use crate::verdict::Limit;
 use crate::workload::Given;
@@ -85,6 +86,23 @@ pub fn load_inputs(
         }
     };
     check_prices(&scenario, &prices, &problem)?;
+    if let Some(ledger) = &scenario.pricing.ledger
+        && let LedgerSource::File(name) = &ledger.source
+    {
+        let path = folder.join(name);
+        let file = LedgerFile {
+            path: &path,
+            name: &path.display().to_string(),
+            format: ledger.format,
+            columns: ledger.columns.as_ref(),
+        };
+        check_ledger(file).map_err(|error| {
+            let message = format!(
+                "{error}; a ledger that comes after the run is joined by `weighbridge report DIR --ledger FILE`"
+            );
+            problem("pricing.ledger.source", message)
+        })?;
+    }
     let (given, given_bytes) = match &scenario.workload.prompts {
         Some(name) => {
             let bytes = named("workload.prompts", name)?;

@@ -183,24 +183,39 @@ pub fn index_of(
     Ok((index.finish(), Scope::new(start, end)))
 }
 
+/// Whether the columns of a ledger say what is needed; its rows are not read.
+pub fn check_ledger(ledger: LedgerFile<'_>) -> Result<(), StoreError> {
+    open(ledger).map(|_| ())
+}
+
 /// Every row of a ledger, in order. Returns its format.
 fn each_entry(
     ledger: LedgerFile<'_>,
     mut each: impl FnMut(Entry) -> Result<(), StoreError>,
 ) -> Result<Format, StoreError> {
-    let name = Path::new(ledger.name);
-    let damaged = |error: csv::Error| StoreError::row(name, &error);
-    let file = File::open(ledger.path).map_err(|error| StoreError::read(name, &error))?;
-    let mut rows = csv::ReaderBuilder::new()
-        .buffer_capacity(READ_SIZE)
-        .from_reader(file);
-    let headers = rows.headers().map_err(damaged)?;
-    let layout = Layout::find(ledger.format, ledger.columns, headers)
-        .map_err(|error| StoreError::Read(name.to_owned(), error.to_string()))?;
+    let (mut rows, layout) = open(ledger)?;
     let mut row = StringRecord::new();
-    while rows.read_record(&mut row).map_err(damaged)? {
+    while rows
+        .read_record(&mut row)
+        .map_err(|error| StoreError::row(Path::new(ledger.name), &error))?
+    {
         let line = row.position().map_or(0, csv::Position::line);
         each(layout.entry(line, &row))?;
     }
     Ok(layout.format())
+}
+
+/// A ledger before its first row.
+fn open(ledger: LedgerFile<'_>) -> Result<(csv::Reader<File>, Layout), StoreError> {
+    let name = Path::new(ledger.name);
+    let file = File::open(ledger.path).map_err(|error| StoreError::read(name, &error))?;
+    let mut rows = csv::ReaderBuilder::new()
+        .buffer_capacity(READ_SIZE)
+        .from_reader(file);
+    let headers = rows
+        .headers()
+        .map_err(|error| StoreError::row(name, &error))?;
+    let layout = Layout::find(ledger.format, ledger.columns, headers)
+        .map_err(|error| StoreError::Read(name.to_owned(), error.to_string()))?;
+    Ok((rows, layout))
 }

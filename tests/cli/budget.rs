@@ -66,6 +66,37 @@ fn check(arrivals: &str, says: &str) {
 }
 
 #[test]
+fn a_tier_without_a_price_is_refused_under_a_budget_by_check_as_by_run() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "tiers.csv",
+        &format!(
+            "model,currency,per_tokens,input,output,service_tier\n{MODEL},USD,1000000,4,100,\n\
+             {MODEL},USD,1000000,2,50,flex\n"
+        ),
+    );
+    sandbox.write(
+        "tiers.toml",
+        &format!(
+            "name = \"tiers\"\n[target]\nmodel = \"{MODEL}\"\n\
+             [load]\nconcurrency = 1\ncount = 1\n\
+             [pricing]\ntable = \"tiers.csv\"\nbudget = \"1 USD\"\n"
+        ),
+    );
+    for command in [&["check"][..], &["run", "--out", "out"]] {
+        let mut args = command.to_vec();
+        args.extend(["tiers.toml", "--set", "target.service_tier=priority"]);
+        sandbox.weighbridge(args).exits(2).says(&[
+            "the budget needs a price",
+            "tiers.csv",
+            "`priority`",
+        ]);
+    }
+    let flex = ["check", "tiers.toml", "--set", "target.service_tier=flex"];
+    sandbox.weighbridge(flex).exits(0);
+}
+
+#[test]
 fn a_thousand_users_cannot_overshoot_a_dollar() {
     check(
         "arrivals = \"closed\"\nconcurrency = 1000",

@@ -322,19 +322,52 @@ fn a_ledger_that_comes_later_is_joined_by_a_report() {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_read_is_a_warning_and_no_finding() {
+fn a_ledger_that_cannot_be_read_leaves_a_gate_on_findings_inconclusive() {
     let upstream = upstream("");
     let sandbox = Sandbox::new();
     let text = scenario(
-        "",
+        r#""cost.delta_abs == 0 USD", "cost.findings == 0""#,
         "[pricing.ledger]\nsource = \"{base_url}/__mock/ledger?format=focus\"\nwait = \"0s\"",
     );
-    let report = run(&sandbox, &text, &upstream.origin, 0);
+    let report = run(&sandbox, &text, &upstream.origin, 3);
+    assert_eq!(
+        report["verdict"]["status"], "no_verdict",
+        "{}",
+        report["verdict"]
+    );
     let warnings = report["run"]["warnings"].to_string();
     assert!(warnings.contains("could not be read"), "{warnings}");
     assert!(warnings.contains("FOCUS"), "{warnings}");
     for name in ENDPOINTS {
-        assert_eq!(findings(&report, name), []);
+        assert_eq!(findings(&report, name), one("LEDGER_UNREAD", 6));
+    }
+}
+
+#[test]
+fn a_ledger_file_is_looked_at_before_the_load() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ab.csv", "a,b\n1,2\n");
+    for (source, columns, parts) in [
+        ("nofile.csv", "", ["nofile.csv", "there is no such file"]),
+        ("ab.csv", "", ["ab.csv", "the columns `a`, `b`"]),
+        (
+            "ab.csv",
+            "columns = { id = \"a\", cost = \"c\" }",
+            ["ab.csv", "has no column `c`"],
+        ),
+    ] {
+        let pricing = format!("[pricing.ledger]\nsource = \"{source}\"\n{columns}");
+        sandbox.write("live.toml", &scenario("", &pricing));
+        for command in [
+            &["check", "live.toml"][..],
+            &["run", "live.toml", "--out", "out"],
+        ] {
+            let output = sandbox.weighbridge(command.iter().copied()).exits(2);
+            output
+                .says(&["live.toml", "pricing.ledger.source", "--ledger FILE"])
+                .says(&parts);
+        }
+        assert!(!sandbox.path("out").exists());
     }
 }
 
@@ -358,6 +391,14 @@ fn what_a_scenario_says_of_look_ups_and_ledgers_is_checked() {
         (
             "[pricing.ledger]\nsource = \"https://a:secret@b/x\"",
             &["pricing.ledger.source", "password"],
+        ),
+        (
+            "recorded = [\"lookup:{base_url}/x?id={trace_id}&api%5Fkey=secret#/cost\"]",
+            &["pricing.recorded[0]", "credential", "target.headers_env"],
+        ),
+        (
+            "[pricing.ledger]\nsource = \"{base_url}/x?Token=secret\"",
+            &["pricing.ledger.source", "credential", "target.headers_env"],
         ),
         (
             "[pricing.ledger]\nsource = \"x.csv\"\ncolumns = { id = 5, cost = \"c\" }",

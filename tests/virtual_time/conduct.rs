@@ -283,7 +283,7 @@ fn a_budget_holds_whatever_the_policy_says_is_free() {
             overrides.push(("workload.hang_up", hang_up));
         }
         let ran = run(&overrides, &transport);
-        let sent = transport.sent() as u64;
+        let sent = transport.sent();
         let truly = each.checked_mul(sent).expect("in range");
         assert!(sent > 0 && truly <= budget, "{policy}: {sent}, {truly}");
         assert_eq!(

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::Attempt;
 use super::super::account::add;
 use super::super::finding::{Code, Finding, Findings, Scope, Sums, Tally};
+use super::super::load::SEVERAL;
 use super::super::policy::Charge;
 use super::super::reconcile::{Judged, Status};
 use super::super::recorded::amount_of;
@@ -206,6 +207,25 @@ fn on_another_day(record: &Record, row: &LedgerRow) -> Option<String> {
     Some(format!(
         "line {line} bills on {billed} what was sent on {sent}"
     ))
+}
+
+/// The finding that a ledger was asked for and none was held against the `attempts` at `endpoint`.
+/// `source` is where it should have come from.
+pub fn unread(endpoint: Endpoint, attempts: u64, source: &str, error: &str) -> Finding {
+    Finding {
+        code: Code::LedgerUnread,
+        severity: Code::LedgerUnread.severity(),
+        endpoint,
+        streaming: false,
+        model: SEVERAL.to_owned(),
+        count: attempts,
+        of: attempts,
+        message: format!(
+            "the ledger {source} could not be read, so that {attempts} attempts were not held against it: {error}"
+        ),
+        causes: Vec::new(),
+        examples: Vec::new(),
+    }
 }
 
 /// The finding of rows that join no attempt.

@@ -14,5 +14,6 @@ mod join;
 mod tests;
 
 pub(super) use checks::{Checks, billed_again};
+pub use checks::unread;
 pub use format::{Columns, Entry, Format, Layout, LayoutError};
 pub use join::{Index, Join, Scope, warnings};

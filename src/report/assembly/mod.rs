@@ -66,6 +66,8 @@ pub struct Assembly<'a> {
     series: Series,
     ledger: Option<Ledger>,
     ledger_warnings: Vec<String>,
+    /// Of a ledger that could not be read: where it should have come from, and why not.
+    ledger_unread: Option<(String, String)>,
     torn: bool,
 }
 
@@ -129,6 +131,7 @@ impl<'a> Assembly<'a> {
             ),
             ledger: None,
             ledger_warnings: Vec::new(),
+            ledger_unread: None,
             torn: false,
         }
     }
@@ -158,6 +161,9 @@ impl<'a> Assembly<'a> {
             if let Some(endpoint) = at {
                 self.bill.orphans(*endpoint, orphans, of);
             }
+        }
+        if let Some(error) = &summary.error {
+            self.ledger_unread = Some((summary.source.clone(), error.clone()));
         }
         self.ledger = ledger(summary);
         self.ledger_warnings = crate::billing::ledger::warnings(summary);
@@ -267,6 +273,19 @@ impl<'a> Assembly<'a> {
         self.manifest.partial || self.torn
     }
 
+    /// A ledger that was asked for and could not be read leaves every bill in doubt.
+    fn note_unread(&self, bills: &mut BTreeMap<Endpoint, EndpointBill>) {
+        let Some((source, error)) = &self.ledger_unread else {
+            return;
+        };
+        for (endpoint, bill) in bills {
+            let attempts = bill.attempts;
+            let unread = crate::billing::ledger::unread(*endpoint, attempts, source, error);
+            bill.findings.push(unread);
+            bill.findings.sort_by_key(|f: &Finding| f.severity);
+        }
+    }
+
     /// The report, and the judgement that it shows.
     pub fn finish(self) -> Result<Report, AssemblyError> {
         self.sums_hold()?;
@@ -277,6 +296,7 @@ impl<'a> Assembly<'a> {
             .iter()
             .filter_map(|e| Some((*e, self.bill.endpoint(*e)?)))
             .collect();
+        self.note_unread(&mut bills);
         let mut verifications: BTreeMap<Endpoint, Verification> = BTreeMap::new();
         if manifest.truth.is_some() {
             for endpoint in &manifest.endpoints {
