@@ -494,11 +494,11 @@ mod tests {
         assert_eq!(of(&[twice(&right)]), (Some(Money::ZERO), once, once));
         // Where the ledger alone records a cost, the rows' sum is the cost: it counts once.
         assert_eq!(of(&[twice(&alone)]), (once, once, once));
-        let one = Attempt {
+        let single = Attempt {
             ledger: Some(&rows[..1]),
             ..Attempt::seen(&right)
         };
-        assert_eq!(of(&[one]), (Some(Money::ZERO), Some(Money::ZERO), None));
+        assert_eq!(of(&[single]), (Some(Money::ZERO), Some(Money::ZERO), None));
     }
 
     #[test]

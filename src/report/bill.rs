@@ -15,7 +15,7 @@ pub(super) enum Came {
     Verified,
     /// Every cost is as predicted, from the gateway's own usage.
     Matched,
-    /// Not every cost is known.
+    /// Not every cost is known, or whose a row of the ledger is.
     Open,
     /// A cost is wrong, or another thing on the bill.
     Wrong,
@@ -51,7 +51,7 @@ pub(super) fn headline(report: &Report) -> Option<(Came, String)> {
         String::new()
     };
     let mismatched = status("mismatched") > 0;
-    let besides = besides(report, mismatched);
+    let (besides, wrong) = besides(report, mismatched);
     let numbers = if others.is_empty() {
         let matched_as = if besides.is_empty() {
             "matched"
@@ -77,9 +77,9 @@ pub(super) fn headline(report: &Report) -> Option<(Came, String)> {
     } else {
         format!(", but {}", besides.join(", "))
     };
-    let came = if mismatched || !besides.is_empty() {
+    let came = if mismatched || wrong {
         Came::Wrong
-    } else if !others.is_empty() {
+    } else if !others.is_empty() || !besides.is_empty() {
         Came::Open
     } else if verified {
         Came::Verified
@@ -90,23 +90,28 @@ pub(super) fn headline(report: &Report) -> Option<(Came, String)> {
 }
 
 /// What is wrong and no status of an attempt says: rows of a ledger, and what was found on attempts whose
-/// cost is as predicted.
-fn besides(report: &Report, mismatched: bool) -> Vec<String> {
+/// cost is as predicted. With whether any of it is wrong for certain.
+fn besides(report: &Report, mismatched: bool) -> (Vec<String>, bool) {
     let of_ledger = |code| {
         use Code::{LedgerDuplicate, LedgerMissing, LedgerOrphan};
         matches!(code, LedgerDuplicate | LedgerMissing | LedgerOrphan)
     };
     let findings = report.endpoints.values().flat_map(|e| &e.cost.findings);
-    let wrong = findings.filter(|f| f.severity == Severity::Wrong);
     let mut counts: BTreeMap<Code, u64> = BTreeMap::new();
-    for finding in wrong.filter(|f| !mismatched || of_ledger(f.code)) {
+    let mut any_wrong = false;
+    for finding in findings {
+        let wrong = finding.severity == Severity::Wrong;
+        if !of_ledger(finding.code) && (mismatched || !wrong) {
+            continue;
+        }
+        any_wrong |= wrong;
         *counts.entry(finding.code).or_default() += finding.count;
     }
     let words = |(code, n): (Code, u64)| match (code, billed_again(report)) {
         (Code::LedgerDuplicate, Some(much)) => format!("{code} ({}, {much} too much)", count(n)),
         _ => format!("{code} ({})", count(n)),
     };
-    counts.into_iter().map(words).collect()
+    (counts.into_iter().map(words).collect(), any_wrong)
 }
 
 /// What further rows of the ledger bill, over all endpoints.

@@ -241,7 +241,7 @@ fn orphaned(endpoint: Endpoint, orphans: &Orphans, of: u64, currency: Currency) 
     };
     let whose = match orphans.endpoint {
         Some(_) => "",
-        None => " of no endpoint that the row names",
+        None => ", of no endpoint that the row names,",
     };
     let ids: Vec<String> = orphans.ids.iter().map(|id| format!("`{id}`")).collect();
     let count = orphans.count;

@@ -416,8 +416,10 @@ fn journal_warning(journal: Option<&str>, answered: Answered) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::late::Orphans;
     use crate::manifest::{ConnectTotals, Environment};
     use crate::record::{Class, FACTS_SCHEMA};
+    use crate::report::bill;
 
     fn manifest(planned: u64) -> Manifest {
         Manifest {
@@ -486,6 +488,59 @@ mod tests {
         // Without the row of the retry nobody knows how the request ended.
         let torn = report(2, &[attempts[0], attempts[2]]).expect("rows can be lost");
         assert!(torn.run.partial);
+    }
+
+    #[test]
+    fn rows_of_nobody_are_found_once_and_in_the_headline() {
+        let prices = PriceTable::builtin("builtin:keeprouter").expect("built in");
+        let mut manifest = manifest(1);
+        manifest.endpoints = Endpoint::ALL.to_vec();
+        let gates = [verdict::Gate::parse("cost.findings == 0").expect("a gate")];
+        let (policy, none) = (Policy::default(), BTreeMap::new());
+        let mut assembly = Assembly::new(&manifest, &gates, None, &prices, policy, &none);
+        assembly.ledger(&LedgerSummary {
+            joined: 2,
+            ledger_only: 1,
+            orphans: vec![Orphans {
+                count: 1,
+                cost: "0.5".parse().ok(),
+                ids: vec!["x".to_owned()],
+                ..Orphans::default()
+            }],
+            ..LedgerSummary::default()
+        });
+        for endpoint in Endpoint::ALL {
+            let mut record = Record::new(String::new(), Phase::Measured, endpoint, Class::Chat);
+            (record.last, record.outcome) = (true, Outcome::Ok);
+            record.sent = Some(Offset::ZERO);
+            record.sent_utc = Some("2026-08-01T12:00:00Z".to_owned());
+            "magistral-small-latest".clone_into(&mut record.requested_model);
+            record.last_usage.input = Some(1_000);
+            record.last_usage.output = Some(500);
+            record.costs = vec![("body:/usage/cost".to_owned(), "0.00125".to_owned())];
+            assembly.add(&Attempt::seen(&record)).expect("small");
+        }
+        let report = assembly.finish().expect("it adds up");
+        let findings: Vec<_> = report
+            .endpoints
+            .values()
+            .flat_map(|e| &e.cost.findings)
+            .collect();
+        let [finding] = findings[..] else {
+            panic!("one finding: {findings:?}")
+        };
+        assert_eq!(
+            finding.message,
+            "1 of 3 rows of the ledger, of no endpoint that the row names, join no attempt: $0.5 billed; the first: `x`"
+        );
+        assert_eq!(bill::about(finding), "1 of 3 rows");
+        assert_eq!(bill::examples(finding), None);
+        let (came, words) = bill::headline(&report).expect("a bill");
+        assert_eq!(came, bill::Came::Open);
+        assert_eq!(
+            words,
+            "bill: every cost as predicted, 2 of 2 attempts, but LEDGER_ORPHAN (1); arithmetic only: token counts are the gateway's own"
+        );
     }
 
     #[test]
