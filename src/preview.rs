@@ -333,6 +333,7 @@ fn sizes(plan: &Plan, reasoning_share: f64) -> impl Iterator<Item = PlannedSize>
     });
     planned.map(move |planned| {
         let usage = usage(&planned, plan, reasoning_share);
+        let hangs_up = planned.hang_up.is_some();
         let record = planned.record;
         let cached = usage.cache_read.unwrap_or(0);
         // The first of its kind finds nothing to read, and this endpoint bills what it writes.
@@ -360,6 +361,7 @@ fn sizes(plan: &Plan, reasoning_share: f64) -> impl Iterator<Item = PlannedSize>
             cache_read,
             cache_write,
             reasoning: usage.reasoning.unwrap_or(0),
+            hangs_up,
         }
     })
 }

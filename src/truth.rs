@@ -47,6 +47,9 @@ pub struct Truth {
     /// an answer that was not delivered whole.
     #[serde(default)]
     pub charged: Option<String>,
+    /// Output tokens that were delivered, reasoning included; `None` where the journal does not say.
+    #[serde(default)]
+    pub delivered_output: Option<u64>,
     /// The model that the answer names, where it is not the one asked for.
     #[serde(default)]
     pub served_model: Option<String>,

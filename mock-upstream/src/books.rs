@@ -163,6 +163,7 @@ impl Books {
             cost: truth.cost,
             recorded_cost: settlement.recorded_in_answer(),
             charged: settlement.charged,
+            delivered_output: settlement.delivered_output,
             recorded: settlement.recorded,
             billing_faults: settlement.billing_faults,
             wire_usage: settlement.wire_usage,

@@ -41,7 +41,9 @@ pub struct Bill<'t> {
     accounts: BTreeMap<Endpoint, Account>,
     findings: Findings<Amounts>,
     groups: Groups<'t>,
-    /// Streams whose cost is known, and not by themselves. That is a finding where others have theirs.
+    /// Streams whose cost is known, and not by themselves. That is a finding where other answers of the
+    /// endpoint have theirs, in streams or in whole bodies. Where none ever has, that is how the gateway works,
+    /// and nothing is missing: a look-up or a ledger says what they cost.
     silent: Findings<Amounts>,
     /// Where answers say what they cost.
     says_costs: BTreeSet<Endpoint>,
@@ -85,6 +87,8 @@ impl<'t> Bill<'t> {
             observations,
             served,
             fits,
+            row,
+            counted_reasoning,
         } = judge(self.table, self.policy, attempt)?;
         let record = attempt.record;
         let recorded = judged.recorded.as_ref().map(|r| r.amount);
@@ -111,20 +115,30 @@ impl<'t> Bill<'t> {
             self.findings.found(code, record, &sums, words)?;
         }
         if judged.delta.is_some() {
-            let features = Features::of(attempt, is_free_hit(self.policy, record));
+            let is_hit = is_free_hit(self.policy, record);
+            let features = Features::of(attempt, is_hit, counted_reasoning);
             self.groups.saw(&scope, &features);
         }
         if let Some(fits) = fits {
-            self.groups.found(record, &fits, &sums)?;
+            let explained = match row {
+                Some(amount) => sums.with_recorded(amount)?,
+                None => sums.clone(),
+            };
+            self.groups.found(record, &fits, &explained)?;
         }
         // An answer that broke off did not come to the place of its cost.
         let whole_stream = record.streaming && record.outcome == Outcome::Ok;
         if whole_stream {
             self.silent.saw(&scope);
         }
-        if !record.costs.is_empty() {
+        // What is no amount was said, and is found by itself.
+        let is_unreadable = judged.findings.contains(&Code::CostUnreadable);
+        if judged.recorded.as_ref().is_some_and(|r| is_own(&r.surface)) {
             self.says_costs.insert(record.endpoint);
-        } else if whole_stream && judged.recorded.is_some() && judged.predicted != Some(Money::ZERO)
+        } else if whole_stream
+            && !is_unreadable
+            && judged.recorded.is_some()
+            && judged.predicted != Some(Money::ZERO)
         {
             self.silent
                 .found(Code::StreamCostMissing, record, &sums, None)?;
@@ -157,6 +171,12 @@ impl<'t> Bill<'t> {
     pub const fn spent_total(&self) -> Spent {
         self.spent
     }
+}
+
+/// Whether a cost stood in the answer itself.
+fn is_own(surface: &str) -> bool {
+    let kinds = ["header:", "body:", "stream:"];
+    kinds.iter().any(|kind| surface.starts_with(kind))
 }
 
 #[cfg(test)]

@@ -18,12 +18,13 @@ use crate::record::Record;
 pub const EXAMPLES_MAX: usize = 3;
 
 /// Causes of a wrong cost that the kind of the attempt shows by itself.
-const CAUSES_BY_KIND: [Code; 5] = [
+const CAUSES_BY_KIND: [Code; 6] = [
     Code::ErrorBilled,
     Code::CacheHitBilled,
     Code::TranslationUsageLost,
     Code::AbortUnbilled,
     Code::AbortFull,
+    Code::LedgerDuplicate,
 ];
 
 /// What a finding means for the numbers.

@@ -11,8 +11,8 @@ use crate::usage::Usage;
 /// description of tools, which some providers write themselves (Anthropic's is about 350).
 const TEMPLATE_TOKENS_MAX: u64 = 2_048;
 
-/// How the parts of `usage` do not make its whole.
-pub fn inconsistency(usage: &Usage, endpoint: Endpoint) -> Option<String> {
+/// How the parts of `usage` do not make its whole; `is_additive`: reasoning is counted besides the output.
+pub fn inconsistency(usage: &Usage, endpoint: Endpoint, is_additive: bool) -> Option<String> {
     let input = usage.input?;
     if usage.uncached_input(endpoint).is_none() {
         let cached = [usage.cache_read, usage.cache_write];
@@ -32,13 +32,19 @@ pub fn inconsistency(usage: &Usage, endpoint: Endpoint) -> Option<String> {
         ));
     }
     let output = usage.output?;
-    if let Some(reasoning) = usage.reasoning.filter(|&reasoning| reasoning > output) {
+    let besides = usage.reasoning.filter(|_| is_additive);
+    if let Some(reasoning) = usage.reasoning.filter(|&n| n > output && !is_additive) {
         return Some(format!("{reasoning} reasoning of {output} output tokens"));
     }
     match (endpoint, usage.total) {
-        (Endpoint::OpenAi, Some(total)) if input.checked_add(output) != Some(total) => Some(
-            format!("a total of {total} tokens for {input} in and {output} out"),
-        ),
+        (Endpoint::OpenAi, Some(total)) => {
+            let sum = input.checked_add(output);
+            let sum = sum.and_then(|sum| sum.checked_add(besides.unwrap_or(0)));
+            let reasoning = besides.map_or(String::new(), |n| format!(" and {n} reasoning"));
+            (sum != Some(total)).then(|| {
+                format!("a total of {total} tokens for {input} in and {output} out{reasoning}")
+            })
+        }
         _ => None,
     }
 }

@@ -16,7 +16,7 @@ use crate::usage::Usage;
 use super::diagnose::case::{Case, Reports};
 use super::diagnose::hypothesis::Hypothesis;
 use super::finding::Code;
-use super::policy::Policy;
+use super::policy::{OnAbort, Policy};
 use super::prices::PriceTable;
 
 /// The size of one planned request, in tokens.
@@ -40,6 +40,8 @@ pub struct PlannedSize {
     pub cache_write: u64,
     /// Output tokens that are reasoning.
     pub reasoning: u64,
+    /// Whether the client goes away before the end.
+    pub hangs_up: bool,
 }
 
 /// What the planned sizes can show. A cause stands in one of the three.
@@ -54,7 +56,7 @@ pub struct Separability {
 }
 
 /// The causes that are told apart by amounts, and what each needs.
-const CAUSES: [(Code, &str); 16] = [
+const CAUSES: [(Code, &str); 21] = [
     (Code::UnpricedZero, "no request has a price"),
     (Code::CacheDouble, "no cached tokens are planned"),
     (Code::CacheDropped, "no cached tokens are planned"),
@@ -77,7 +79,21 @@ const CAUSES: [(Code, &str); 16] = [
     (Code::RatesSwapped, "input and output have the same price"),
     (Code::Unit1k1m, "no request has a price"),
     (Code::MarkupUndeclared, "no request has a price"),
+    (Code::Rounding, "no request has a price"),
+    (Code::FloatNoise, "no request has a price"),
+    (Code::AbortUnbilled, ABORTS),
+    (Code::AbortFull, ABORTS),
+    (Code::AbortEstimated, ABORTS),
 ];
+
+/// What is inferred from the amounts themselves.
+const INFERRED: [Code; 3] = [Code::MarkupUndeclared, Code::Rounding, Code::FloatNoise];
+
+/// What answers may be billed for that break off.
+const ABORTED: [Code; 3] = [Code::AbortUnbilled, Code::AbortFull, Code::AbortEstimated];
+
+/// What it takes to see what answers cost that break off.
+const ABORTS: &str = "no client is planned to go away before the end";
 
 /// What is known of each variant of a cause, size by size: two that never differed are the same.
 #[derive(Debug, Default)]
@@ -86,26 +102,30 @@ struct Seen<'t> {
     changes: BTreeMap<Hypothesis<'t>, u64>,
     /// Pairs of variants, and on how many sizes both change the amount to the same.
     equal: BTreeMap<(Hypothesis<'t>, Hypothesis<'t>), u64>,
-    /// Whether a percentage explains a variant: the one that it is on every size so far.
-    amounts: BTreeSet<Money>,
+    /// The amounts of each group of requests that are judged together, up to two.
+    amounts: BTreeMap<(Endpoint, bool, String), BTreeSet<Money>>,
+    /// Causes that come to a percentage of the right amount on some size.
+    percentages: BTreeSet<Code>,
+    /// Whether any answer with a price will break off.
+    breaks_off: bool,
 }
 
-/// What `sizes` can show of the prices of `table` on `date`. What the policy frees does not matter here.
+/// What `sizes` can show of the prices of `table` on `date`. What `policy` has paid for is no mistake.
 pub fn separability(
     table: &PriceTable,
     policy: Policy,
     date: Date,
     sizes: impl Iterator<Item = PlannedSize>,
 ) -> Separability {
-    let _ = policy;
     let mut seen = Seen::default();
     for size in sizes {
         let Some(case) = planned(table, date, &size) else {
             continue;
         };
+        seen.breaks_off |= size.hangs_up;
         seen.take(&case);
     }
-    seen.judge()
+    seen.judge(policy.abort)
 }
 
 /// A planned request as if it had been answered as planned.
@@ -129,9 +149,14 @@ fn planned<'a, 't>(
         reasoning: Some(size.reasoning),
         ..Usage::default()
     };
-    // The first report of a stream has the input, and the last one has everything.
+    // The first report of a stream has the input, and the last one has everything. Anthropic's first counts
+    // the token that it comes with.
+    let begun = match size.endpoint {
+        Endpoint::OpenAi => 0,
+        Endpoint::Anthropic => size.output.min(1),
+    };
     let first = Usage {
-        output: Some(0),
+        output: Some(begun),
         reasoning: Some(0),
         ..usage
     };
@@ -146,7 +171,9 @@ fn planned<'a, 't>(
         endpoint: size.endpoint,
         streaming: size.streaming,
         served_model: None,
+        said_tiers: [tier, None],
         usage,
+        reasoning: usage.reasoning,
         times: 1,
         reports: size.streaming.then_some(Reports { first, sum }),
         retried: None,
@@ -160,12 +187,21 @@ impl<'t> Seen<'t> {
         let Some(base) = case.base().filter(|base| !base.total.is_zero()) else {
             return;
         };
-        self.amounts.insert(base.total);
+        let group = (case.endpoint, case.streaming, case.model.to_owned());
+        let amounts = self.amounts.entry(group).or_default();
+        if amounts.len() < 2 {
+            amounts.insert(base.total);
+        }
         let candidates = case.candidates().into_iter();
         let priced: Vec<(Hypothesis<'t>, Money)> = candidates
             .filter_map(|h| Some((h, case.price(&[h])?.total)))
             .filter(|(_, total)| *total != base.total)
             .collect();
+        for (hypothesis, amount) in &priced {
+            if is_percentage(*amount, base.total) {
+                self.percentages.insert(hypothesis.code());
+            }
+        }
         for (i, (a, amount)) in priced.iter().enumerate() {
             *self.changes.entry(*a).or_default() += 1;
             for (b, other) in &priced[i + 1..] {
@@ -176,7 +212,7 @@ impl<'t> Seen<'t> {
         }
     }
 
-    fn judge(&self) -> Separability {
+    fn judge(&self, abort: OnAbort) -> Separability {
         let mut found = Separability::default();
         // Causes that are the same on every size that either changes, as sets that hang together.
         let mut sets: Vec<BTreeSet<Code>> = Vec::new();
@@ -195,9 +231,25 @@ impl<'t> Seen<'t> {
             sets.push(joined);
         }
         let any = !self.changes.is_empty();
+        // Where each group has one amount, any other is some percentage of it.
+        let is_of_one = any && self.amounts.values().all(|amounts| amounts.len() < 2);
+        if is_of_one {
+            let free = |code: &&Code| !sets.iter().any(|set| set.contains(code));
+            let others: BTreeSet<Code> = self.percentages.iter().filter(free).copied().collect();
+            let inferred = [Code::MarkupUndeclared, Code::Rounding];
+            sets.push(others.into_iter().chain(inferred).collect());
+        }
         for (code, missing) in CAUSES {
             let is_seen = self.changes.keys().any(|h| h.code() == code)
-                || (code == Code::MarkupUndeclared && any);
+                || (INFERRED.contains(&code) && any)
+                || (ABORTED.contains(&code) && any && self.breaks_off);
+            let (is_seen, missing) = match (abort, code) {
+                (OnAbort::Full, Code::AbortFull) => {
+                    (false, "the policy has whole answers paid for")
+                }
+                (OnAbort::Free, Code::AbortUnbilled) => (false, "the policy frees what breaks off"),
+                _ => (is_seen, missing),
+            };
             if !is_seen {
                 found.unseen.push((code, missing));
             } else if !sets.iter().any(|set| set.contains(&code)) {
@@ -221,12 +273,36 @@ impl Separability {
             let names: Vec<&str> = set.iter().map(|code| code.name()).collect();
             let (first, rest) = names.split_first().expect("a set has two causes");
             let others = rest.join(" or ");
-            format!(
-                "with the planned sizes {first} cannot be told from {others}: draw both sizes from a range"
-            )
+            let advice = advice(set);
+            format!("with the planned sizes {first} cannot be told from {others}: {advice}")
         })
         .collect()
     }
+}
+
+/// What to change, so that these causes come to different amounts.
+fn advice(set: &[Code]) -> &'static str {
+    let first_reports = [Code::StreamPartialKept, Code::TerminalEventMissed];
+    let of_table = [Code::ServiceTier, Code::ContextTier, Code::ModelAlias];
+    if set == first_reports {
+        "chat completions report no output at first, so send to `/v1/messages` as well"
+    } else if set.contains(&Code::MarkupUndeclared) {
+        "draw both sizes from a range, since of one amount any other is some percentage"
+    } else if set.iter().any(|code| of_table.contains(code)) {
+        "the price list has the same prices, or multiples of them, in several rows"
+    } else {
+        "draw both sizes from a range"
+    }
+}
+
+/// Whether one amount is a percentage below 100 more or less than the other, in four decimals.
+fn is_percentage(amount: Money, of: Money) -> bool {
+    let exact = |off: Money| {
+        let percent = off.percent_of(of, 4)?;
+        let is_exact = of.checked_percent(percent).is_ok_and(|back| back == off);
+        Some(is_exact && percent.abs() < Money::new(100, 0)?)
+    };
+    amount.checked_sub(of).ok().and_then(exact).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -247,6 +323,7 @@ mod tests {
             cache_read: 0,
             cache_write: 0,
             reasoning: 0,
+            hangs_up: false,
         }
     }
 
@@ -294,6 +371,73 @@ mod tests {
         assert_eq!(unseen(Code::RatesSwapped), None);
         let nothing = of(&[]);
         assert_eq!(nothing.unseen.len(), CAUSES.len());
+    }
+
+    #[test]
+    fn of_one_amount_a_percentage_may_be_anything() {
+        let one = of(&[size(1_000, 500)]);
+        let set = one
+            .confounded
+            .iter()
+            .find(|set| set.contains(&Code::MarkupUndeclared));
+        let set = set.expect("a percentage of one amount");
+        assert!(set.contains(&Code::Rounding), "{one:?}");
+        let two = of(&[size(1_000, 500), size(997, 503)]);
+        for code in [Code::MarkupUndeclared, Code::Rounding, Code::FloatNoise] {
+            assert!(two.separable.contains(&code), "{two:?}");
+        }
+    }
+
+    #[test]
+    fn what_breaks_off_shows_what_the_policy_does_not_have_paid_for() {
+        let table = PriceTable::read("t.csv", TABLE).expect("valid");
+        let date = "2026-08-01".parse().expect("a date");
+        for (abort, hangs_up, seen) in [
+            (OnAbort::Full, false, &[][..]),
+            (
+                OnAbort::Full,
+                true,
+                &[Code::AbortUnbilled, Code::AbortEstimated],
+            ),
+            (
+                OnAbort::Free,
+                true,
+                &[Code::AbortFull, Code::AbortEstimated],
+            ),
+            (OnAbort::Delivered, true, &ABORTED),
+        ] {
+            let policy = Policy {
+                abort,
+                ..Policy::default()
+            };
+            let size = PlannedSize {
+                hangs_up,
+                ..size(997, 503)
+            };
+            let found = separability(&table, policy, date, std::iter::once(size));
+            let aborts = found
+                .separable
+                .into_iter()
+                .filter(|code| ABORTED.contains(code));
+            assert_eq!(aborts.collect::<Vec<_>>(), seen, "{abort:?} {hangs_up}");
+        }
+    }
+
+    #[test]
+    fn the_first_report_of_a_message_has_a_token() {
+        let at = |endpoint| PlannedSize {
+            endpoint,
+            ..size(997, 503)
+        };
+        let kept = [Code::StreamPartialKept, Code::TerminalEventMissed].to_vec();
+        let chat = of(&[at(Endpoint::OpenAi), size(1_009, 211)]);
+        assert_eq!(chat.confounded, [kept]);
+        assert!(chat.warnings()[0].ends_with("so send to `/v1/messages` as well"));
+        let both = of(&[at(Endpoint::OpenAi), at(Endpoint::Anthropic)]);
+        assert!(
+            both.separable.contains(&Code::StreamPartialKept),
+            "{both:?}"
+        );
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::truth::Truth;
 
 use super::Attempt;
 use super::finding::{Code, Finding, Findings, Scope, Sums, Tally};
-use super::recorded::{evidence, same_but_for_noise};
+use super::reconcile::{Judged, Status};
+use super::recorded::same_but_for_noise;
 
 /// How much of the usage was verified, and what is not true.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,10 +117,15 @@ impl Verifier {
         self.texts_known |= known;
     }
 
-    /// Holds `record` against `entries`, the journal's entries of its nonce in the order in which
-    /// the upstream received them. Only complete answers of the measured phase are looked at. The
-    /// error is a sum beyond what an amount can be.
-    pub fn add(&mut self, record: &Record, entries: &[Truth]) -> Result<(), MoneyError> {
+    /// Holds `attempt` against the journal's entries of its nonce, if there is a journal. Only complete
+    /// answers of the measured phase are looked at. `judged` is what its bill says: where that finds the
+    /// recorded cost wrong, the truth is no second finding. The error is a sum beyond what an amount can
+    /// be.
+    pub fn add(&mut self, attempt: &Attempt<'_>, judged: &Judged) -> Result<(), MoneyError> {
+        let record = attempt.record;
+        let Some(entries) = attempt.truth else {
+            return Ok(());
+        };
         if record.phase != Phase::Measured || record.outcome != Outcome::Ok {
             return Ok(());
         }
@@ -159,12 +165,8 @@ impl Verifier {
                 codes.push(Code::UsageNotTrue);
             }
         }
-        let true_cost = truth.cost.as_deref().and_then(|c| Money::read(c).ok());
-        if let (Some(recorded), Some(true_cost)) =
-            (evidence(&Attempt::seen(record)).stands, true_cost)
-            && !same_but_for_noise(recorded.amount, true_cost.amount)
-        {
-            (sums.recorded, sums.true_cost) = (recorded.amount, true_cost.amount);
+        if let Some((billed, true_cost)) = costs(attempt, judged, truth) {
+            (sums.recorded, sums.true_cost) = (billed, true_cost);
             codes.push(Code::CostNotTrue);
         }
         if let Some(written) = whole(entries).filter(|_| self.texts_known) {
@@ -256,6 +258,26 @@ impl Tokens {
     }
 }
 
+/// What is billed and what is true, where that is another amount and the bill itself finds nothing wrong. A
+/// declared rounding is taken off. Whether each attempt at the upstream is paid for, the policy says: then
+/// as many true costs are due.
+fn costs(attempt: &Attempt<'_>, judged: &Judged, truth: &Truth) -> Option<(Money, Money)> {
+    let recorded = judged.recorded.as_ref()?.amount;
+    let billed = match judged.status {
+        Status::Mismatched | Status::NoChargeExpected => return None,
+        Status::MatchedRounding => judged.predicted?,
+        _ => recorded,
+    };
+    let true_cost = Money::read(truth.cost.as_deref()?).ok()?.amount;
+    let own = usize::try_from(attempt.record.attempt).unwrap_or(usize::MAX);
+    let asked = attempt.truth?.len().saturating_sub(own).max(1);
+    let asked = u64::try_from(asked).unwrap_or(u64::MAX);
+    let all = true_cost.checked_mul(asked);
+    let is_true = same_but_for_noise(billed, true_cost)
+        || all.is_ok_and(|all| same_but_for_noise(billed, all));
+    (!is_true).then_some((recorded, true_cost))
+}
+
 /// The one entry of an answer that was written to its end. A request that was answered more than
 /// once has none: nobody knows which answer arrived. An entry without a stop reason is of an answer
 /// that the upstream itself did not compose, and does not know; of one with a planted fault it knows
@@ -338,6 +360,9 @@ fn message(currency: Currency, code: Code, tally: &Tally<Counts>, of: u64) -> St
 
 #[cfg(test)]
 mod tests {
+    use super::super::policy::Policy;
+    use super::super::prices::PriceTable;
+    use super::super::reconcile::judge;
     use super::super::testing::{record, usage};
     use super::*;
     use crate::record::Counts as RecordCounts;
@@ -372,11 +397,18 @@ mod tests {
     }
 
     fn verify(pairs: &[(Record, Vec<Truth>)]) -> (u64, u64, Vec<String>) {
+        let table = PriceTable::builtin("builtin:keeprouter").expect("built in");
         let mut verifier = Verifier::new();
         let mut entries = pairs.iter().flat_map(|(_, entries)| entries);
         verifier.journal_has_texts(entries.any(Truth::has_text));
         for (record, entries) in pairs {
-            verifier.add(record, entries).expect("small");
+            let attempt = Attempt {
+                truth: Some(entries),
+                ..Attempt::seen(record)
+            };
+            // The list has no price of these models: only the truth says what is wrong.
+            let judgement = judge(&table, Policy::default(), &attempt).expect("small");
+            verifier.add(&attempt, &judgement.judged).expect("small");
         }
         let mut result = Verification::default();
         for endpoint in Endpoint::ALL {

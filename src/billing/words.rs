@@ -97,6 +97,16 @@ impl Amounts {
         self.recorded.unwrap_or_default()
     }
 
+    /// The same, with another recorded amount.
+    pub fn with_recorded(&self, recorded: Money) -> Result<Self, MoneyError> {
+        let off = recorded.checked_sub(self.predicted())?;
+        Ok(Self {
+            recorded: Some(recorded),
+            off: Off::of(off),
+            ..self.clone()
+        })
+    }
+
     /// The same, off by `off`.
     pub fn with_off(&self, off: Off) -> Self {
         Self {
@@ -195,8 +205,7 @@ pub(super) fn diagnosed(
     named: &Named<'_>,
     of: u64,
 ) -> Finding {
-    let mut causes: Vec<Cause> = named.causes.iter().map(|h| cause(*h, named)).collect();
-    causes.sort_by_key(|cause| cause.code);
+    let causes = causes(named);
     let tally = &named.tally;
     let (code, message) = match named.causes[..] {
         [only] => {
@@ -209,18 +218,47 @@ pub(super) fn diagnosed(
 }
 
 fn cause(hypothesis: Hypothesis<'_>, named: &Named<'_>) -> Cause {
-    let beside = match hypothesis {
-        Hypothesis::Rounding(rule) if !named.beside.is_empty() => {
-            let others: Vec<String> = named.beside.iter().map(|r| r.words_beside(rule)).collect();
-            let fit = if others.len() == 1 { "fits" } else { "fit" };
-            format!("; {} {fit} as well", list(&others, "and"))
-        }
-        _ => String::new(),
+    let others = named.beside.iter();
+    let others: Vec<String> = others
+        .filter(|other| other.code() == hypothesis.code())
+        .filter_map(|other| match (*other, hypothesis) {
+            (Hypothesis::Rounding(rule), Hypothesis::Rounding(first)) => {
+                Some(rule.words_beside(first))
+            }
+            _ => other.detail(),
+        })
+        .collect();
+    let beside = match (hypothesis, others.len()) {
+        (_, 0) => String::new(),
+        (Hypothesis::Rounding(_), 1) => format!("; {} fits as well", others[0]),
+        (Hypothesis::Rounding(_), _) => format!("; {} fit as well", list(&others, "and")),
+        _ => format!(", or {}", list(&others, "or")),
     };
     Cause {
         code: hypothesis.code(),
         detail: hypothesis.detail().map(|words| words + &beside),
     }
+}
+
+/// Each cause once, in order: of several that have one name the details are put together.
+fn causes(named: &Named<'_>) -> Vec<Cause> {
+    let mut causes: BTreeMap<Code, Cause> = BTreeMap::new();
+    for hypothesis in &named.causes {
+        let new = cause(*hypothesis, named);
+        match causes.get_mut(&new.code) {
+            None => {
+                causes.insert(new.code, new);
+            }
+            Some(known) => {
+                if let (Some(words), Some(more)) = (&mut known.detail, new.detail)
+                    && *words != more
+                {
+                    *words = format!("{words}, or {more}");
+                }
+            }
+        }
+    }
+    causes.into_values().collect()
 }
 
 /// What differs, and what may have caused it.
@@ -229,8 +267,7 @@ fn mismatch(table: &PriceTable, tally: &Tally<Amounts>, causes: &[Cause], of: u6
     let sum = |amount: Option<Money>| amount.unwrap_or_default().display(table.currency());
     let (predicted, recorded) = (sum(sums.predicted), sum(sums.recorded));
     let off = sums.off.words(table.currency());
-    let mut names: Vec<String> = causes.iter().map(|c| c.code.name().to_owned()).collect();
-    names.dedup();
+    let names: Vec<String> = causes.iter().map(|c| c.code.name().to_owned()).collect();
     let why = match names.len() {
         0 => String::new(),
         1 => format!("; {} explains it", names[0]),
@@ -252,7 +289,13 @@ fn sentence(
     let feature = Feature::of(hypothesis);
     let kind = if scope.streaming { "streamed" } else { "whole" };
     let (count, of) = (tally.count, features.count(feature));
-    let what = format!("{kind} requests{}", feature.words());
+    // Where the answers do not count it themselves, somebody else has.
+    let by_upstream = features.count(Feature::ReasoningByUpstream) > 0;
+    let shown = match feature {
+        Feature::Reasoning if by_upstream => Feature::ReasoningByUpstream,
+        other => other,
+    };
+    let what = format!("{kind} requests{}", shown.words());
     let whom = if count == of && count > 1 {
         format!("all {count} {what}")
     } else {
@@ -302,8 +345,8 @@ fn how(hypothesis: Hypothesis<'_>, detail: &str) -> String {
         Hypothesis::ReasoningDropped => "billed nothing for reasoning tokens",
         Hypothesis::ReasoningDouble => "billed twice for reasoning tokens",
         Hypothesis::TranslationUsageLost => "billed for no tokens at all",
-        Hypothesis::AbortFull => "billed for the whole answer",
-        Hypothesis::AbortEstimated => "billed by an estimate of the tokens",
+        Hypothesis::AbortFull | Hypothesis::AbortMaybeFull => "billed for the whole answer",
+        Hypothesis::AbortEstimated(_) => "billed by an estimate of the tokens",
         Hypothesis::ServiceTier(_) | Hypothesis::ModelAlias(_) | Hypothesis::ContextTier(_) => {
             let prices = detail.strip_prefix("the prices ").unwrap_or(detail);
             let of = if prices == detail { "of " } else { "" };

@@ -52,6 +52,8 @@ struct JournalLine {
     #[serde(default)]
     charged: Option<String>,
     #[serde(default)]
+    delivered_output: Option<u64>,
+    #[serde(default)]
     served_model: Option<String>,
     #[serde(default)]
     service_tier: Option<String>,
@@ -190,6 +192,7 @@ impl From<JournalLine> for Truth {
             token_events: line.token_events,
             cost: line.cost,
             charged: line.charged,
+            delivered_output: line.delivered_output.filter(|_| counted),
             served_model: line.served_model,
             service_tier: line.service_tier,
             tool_calls: line.tool_calls,
@@ -320,10 +323,13 @@ mod tests {
         assert_eq!(truth(0, &format!("{zero},")).output, None);
         let hung_up = truth(
             0,
-            &format!(r#"{full},"charged":"0.5","served_model":"n","service_tier":"flex","#),
+            &format!(
+                r#"{full},"charged":"0.5","delivered_output":2,"served_model":"n","service_tier":"flex","#
+            ),
         );
         assert_eq!((hung_up.input, hung_up.output), (Some(6), Some(5)));
         assert_eq!(hung_up.cache_write_1h, Some(2));
+        assert_eq!(hung_up.delivered_output, Some(2));
         let said = [hung_up.charged, hung_up.served_model, hung_up.service_tier];
         assert_eq!(
             said.each_ref().map(Option::as_deref),

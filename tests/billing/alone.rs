@@ -232,3 +232,32 @@ fn every_class_has_a_row_and_a_test() {
         assert!(TESTED.contains(&class), "{class:?}");
     }
 }
+
+/// Half of the output is reasoning, which Anthropic's usage does not count: nobody can know why a fifth of the
+/// bills are wrong, and no name may be found by chance.
+#[test]
+fn what_nobody_counts_has_no_name() {
+    let mut config = honest();
+    config.behaviour.output.reasoning_share = 0.5;
+    let when = When {
+        share: 0.2,
+        ..When::default()
+    };
+    for class in [Class::ReasoningDouble, Class::ReasoningDropped] {
+        let mut config = config.clone();
+        config.behaviour.cost.wrong.push(wrong(class, when.clone()));
+        let scenario = scenario("");
+        let prices = price_list(&config.behaviour.cost, None);
+        let driven = drive(&config, &scenario, &Load::of(400));
+        let report = report(&driven, &scenario, &prices, Sight::Gateway);
+        let all: Vec<_> = findings(&report).collect();
+        let at_anthropic = |f: &&&Finding| f.endpoint == Endpoint::Anthropic;
+        let found: Vec<_> = all.iter().filter(at_anthropic).copied().collect();
+        let is_unknown = |f: &&Finding| f.code == Code::CostMismatch && f.causes.is_empty();
+        assert!(
+            !found.is_empty() && found.iter().all(is_unknown),
+            "{}",
+            told(&found)
+        );
+    }
+}

@@ -51,7 +51,7 @@ const fn row(class: Class, code: Code) -> Row {
         twins: |_, _| &[],
         is_hidden: |_, _| false,
         companions: &[],
-        against_truth: &[Code::CostNotTrue],
+        against_truth: &[],
     }
 }
 
@@ -103,7 +103,6 @@ const fn abort(class: Class, code: Code, config: fn(&mut Config), scenario: &'st
         scenario,
         is_hidden: abort_is_hidden,
         companions: &[Code::UsageMissing],
-        against_truth: &[],
         ..row(class, code)
     }
 }
@@ -170,7 +169,15 @@ pub static ROWS: &[Row] = &[
     },
     Row {
         modes: &[true],
-        against_truth: &[],
+        ..row(Class::StreamCostMissing, Code::StreamCostMissing)
+    },
+    Row {
+        // All streams, and no whole body.
+        modes: &[true],
+        load: |load| {
+            load.modes = &[false, true];
+            load.looks_up = true;
+        },
         ..row(Class::StreamCostMissing, Code::StreamCostMissing)
     },
     Row {
@@ -232,12 +239,19 @@ pub static ROWS: &[Row] = &[
         aborts_are_delivered,
         ABORT_DELIVERED,
     ),
-    abort(
-        Class::AbortEstimated,
-        Code::AbortEstimated,
-        aborts_are_free,
-        ABORT_FREE,
-    ),
+    Row {
+        // Without a journal nobody knows what the whole answer would have been.
+        twins: |_, sight| match sight {
+            Sight::Gateway => &[Code::AbortFull],
+            Sight::Journal => &[],
+        },
+        ..abort(
+            Class::AbortEstimated,
+            Code::AbortEstimated,
+            aborts_are_free,
+            ABORT_FREE,
+        )
+    },
     Row {
         every: 400,
         config: |config| {
@@ -264,7 +278,6 @@ pub static ROWS: &[Row] = &[
                 },
             );
         },
-        against_truth: &[],
         ..row(Class::ErrorBilled, Code::ErrorBilled)
     },
     row(Class::CacheHitBilled, Code::CacheHitBilled),
@@ -282,23 +295,25 @@ pub static ROWS: &[Row] = &[
     row(Class::Unit1k1m, Code::Unit1k1m),
     row(Class::MarkupUndeclared, Code::MarkupUndeclared),
     Row {
-        against_truth: &[],
         ..row(Class::FloatNoise, Code::FloatNoise)
     },
     row(Class::Rounding, Code::Rounding),
     Row {
         load: with_ledger,
-        against_truth: &[],
         ..row(Class::LedgerMissing, Code::LedgerMissing)
     },
     Row {
         load: with_ledger,
-        against_truth: &[],
         ..row(Class::LedgerDuplicate, Code::LedgerDuplicate)
     },
     Row {
         load: with_ledger,
-        against_truth: &[],
+        // The ledger alone says what anything costs.
+        config: |config| config.behaviour.cost.surfaces.clear(),
+        ..row(Class::LedgerDuplicate, Code::LedgerDuplicate)
+    },
+    Row {
+        load: with_ledger,
         ..row(Class::LedgerOrphan, Code::LedgerOrphan)
     },
     Row {
@@ -306,11 +321,9 @@ pub static ROWS: &[Row] = &[
             // A stream's header is sent before its cost is known.
             config.behaviour.cost.surfaces = vec![Surface::Usage, Surface::Metadata];
         },
-        against_truth: &[],
         ..row(Class::SurfaceDisagree, Code::SurfaceDisagree)
     },
     Row {
-        against_truth: &[],
         ..row(Class::UsageInconsistent, Code::UsageInconsistent)
     },
     Row {
@@ -320,12 +333,10 @@ pub static ROWS: &[Row] = &[
     Row {
         load: with_look_up,
         scenario: LATE,
-        against_truth: &[],
         ..row(Class::Late, Code::Late)
     },
     Row {
         load: with_ledger,
-        against_truth: &[],
         ..row(Class::DayBoundary, Code::DayBoundary)
     },
 ];

@@ -42,6 +42,10 @@ const END_US: u64 = START_US + 12 * 3_600 * 1_000_000;
 
 /// What is asked of the upstream, and how.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a property of a load by itself"
+)]
 pub struct Load {
     /// Sessions, each of which is sent to both endpoints, in each of `modes`.
     pub sessions: u64,
@@ -55,6 +59,8 @@ pub struct Load {
     pub hang_up_every: u64,
     /// Attempts of a request that is refused.
     pub attempts: u32,
+    /// Whether a gateway in between asks again where it is refused, and says nothing of that.
+    pub asks_again: bool,
     /// Whether each attempt's cost is looked up.
     pub looks_up: bool,
     /// Whether the ledger is read.
@@ -74,6 +80,7 @@ impl Load {
             tiers: false,
             hang_up_every: 0,
             attempts: 1,
+            asks_again: false,
             looks_up: false,
             ledger: None,
             markers: None,
@@ -90,6 +97,8 @@ pub struct Seen {
     pub truths: Vec<Truth>,
     /// The journal's entry of this attempt, for what a test may know and a report may not.
     pub entry: JournalEntry,
+    /// Those of what a gateway in between asked before.
+    pub before: Vec<JournalEntry>,
 }
 
 /// What came of a load.
@@ -101,6 +110,16 @@ pub struct Driven {
 
 /// The scenario of a load: sizes that vary, and share no factor.
 pub fn scenario(more: &str) -> Scenario {
+    scenario_of([37, 167], [5, 29], more)
+}
+
+/// The scenario of a load whose amounts have several digits left after four decimals.
+pub fn large_scenario(more: &str) -> Scenario {
+    scenario_of([1_109, 4_903], [307, 887], more)
+}
+
+fn scenario_of(input: [u64; 2], output: [u64; 2], more: &str) -> Scenario {
+    let ([in_min, in_max], [out_min, out_max]) = (input, output);
     let text = format!(
         r#"
         name = "matrix"
@@ -112,8 +131,8 @@ pub fn scenario(more: &str) -> Scenario {
             {{ model = "{GAMMA}", weight = 1.0 }},
         ]
         [workload]
-        input_tokens = {{ uniform = {{ min = 37, max = 167 }} }}
-        output_tokens = {{ uniform = {{ min = 5, max = 29 }} }}
+        input_tokens = {{ uniform = {{ min = {in_min}, max = {in_max} }} }}
+        output_tokens = {{ uniform = {{ min = {out_min}, max = {out_max} }} }}
         [load]
         arrivals = "closed"
         concurrency = 1
@@ -154,11 +173,16 @@ pub fn drive(config: &Config, scenario: &Scenario, load: &Load) -> Driven {
                 change(&mut turn, session, load);
                 for attempt in 0..load.attempts {
                     now_us += STEP_US;
-                    let (mut record, entry) =
+                    let (mut record, mut entry) =
                         exchange(&mut upstream, &turn, attempt, now_us, &surfaces);
-                    let refused =
-                        matches!(record.outcome, Outcome::HttpError | Outcome::RateLimited);
-                    let is_last = !refused || attempt + 1 == load.attempts;
+                    let mut before = Vec::new();
+                    if load.asks_again && is_refused(&record) {
+                        before.push(entry);
+                        now_us += STEP_US;
+                        (record, entry) =
+                            exchange(&mut upstream, &turn, attempt, now_us, &surfaces);
+                    }
+                    let is_last = !is_refused(&record) || attempt + 1 == load.attempts;
                     record.last = is_last;
                     attempts.push(Seen {
                         record,
@@ -166,6 +190,7 @@ pub fn drive(config: &Config, scenario: &Scenario, load: &Load) -> Driven {
                         ledger: load.ledger.map(|_| Vec::new()),
                         truths: Vec::new(),
                         entry,
+                        before,
                     });
                     if is_last {
                         break;
@@ -186,6 +211,10 @@ pub fn drive(config: &Config, scenario: &Scenario, load: &Load) -> Driven {
         join(&text, scenario, &mut attempts)
     });
     Driven { attempts, ledger }
+}
+
+fn is_refused(record: &Record) -> bool {
+    matches!(record.outcome, Outcome::HttpError | Outcome::RateLimited)
 }
 
 /// Makes of a planned turn what the load needs: a prefix, a tier, markers, a hang-up.
@@ -368,8 +397,9 @@ fn note_truths(attempts: &mut [Seen]) {
         truths.entry(truth.nonce.clone()).or_default().push(truth);
         Ok(())
     });
-    for seen in attempts.iter() {
-        let mut line = serde_json::to_vec(&seen.entry).expect("plain");
+    let entries = attempts.iter();
+    for entry in entries.flat_map(|seen| seen.before.iter().chain([&seen.entry])) {
+        let mut line = serde_json::to_vec(entry).expect("plain");
         line.push(b'\n');
         journal.push(&line).expect("the upstream's journal");
     }

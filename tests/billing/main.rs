@@ -10,6 +10,8 @@ mod alone;
 mod pairs;
 // One that rounds, and may have said so.
 mod rounding;
+// What the policy has paid for is no mistake.
+mod policies;
 // An upstream that makes none.
 mod clean;
 

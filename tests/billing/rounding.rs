@@ -41,6 +41,7 @@ fn driven(scenario: &Scenario, config: &Config) -> Driven {
                 ledger: None,
                 truths: seen.truths.clone(),
                 entry: seen.entry.clone(),
+                before: Vec::new(),
             };
             copy.record.trace_id.clone_from(&name);
             copy.record.session = session;

@@ -73,6 +73,7 @@ pub(crate) struct Delivery {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Settlement {
     pub(crate) charged: Option<String>,
+    pub(crate) delivered_output: Option<u64>,
     pub(crate) recorded: BTreeMap<String, String>,
     pub(crate) billing_faults: Vec<Class>,
     pub(crate) wire_usage: Option<Usage>,
@@ -155,6 +156,7 @@ impl Bill {
         let billed = billed.unwrap_or_default();
         Settlement {
             charged: charged.map(digits),
+            delivered_output: self.delivered_output(is_aborted, delivery),
             recorded,
             wire_usage: (wire != self.usage).then_some(wire),
             billed_usage: (billed != self.usage).then_some(billed),
@@ -220,6 +222,18 @@ impl Bill {
         // A stream that broke off had none of its last reports.
         let reports = self.reports.filter(|_| usage == self.usage);
         Some(planted.billed(usage, reports))
+    }
+
+    /// The output tokens that were delivered. `None` where nobody counted them event by event, and for an error.
+    fn delivered_output(&self, is_aborted: bool, delivery: Delivery) -> Option<u64> {
+        if self.billed_error.is_some() {
+            return None;
+        }
+        if !is_aborted {
+            return Some(self.usage.output);
+        }
+        let is_counted = !self.stream || delivery.token_events == 0 || !self.progress.is_empty();
+        is_counted.then(|| self.delivered(delivery).output)
     }
 
     fn delivered(&self, delivery: Delivery) -> Usage {

@@ -65,6 +65,10 @@ pub struct JournalEntry {
     /// cache, and what `cost.aborts` says for an answer that was not delivered whole. `None` for a model without rates.
     #[serde(default)]
     pub charged: Option<String>,
+    /// Output tokens that were delivered, reasoning included: all of them for a whole answer. `None` for an error, for a
+    /// stub's answer, and for a stream that broke off where no bill depends on how far it came.
+    #[serde(default)]
+    pub delivered_output: Option<u64>,
     /// What was recorded, by surface as the configuration names it, and as `lookup` and `ledger`. The digits are those
     /// that were written; what was not written is not here.
     #[serde(default)]

@@ -10,7 +10,7 @@ use crate::usage::Usage;
 
 use super::super::predict::{Components, Prediction, Quantities, price, quantities};
 use super::super::prices::{PriceRow, PriceTable, Tariff};
-use super::hypothesis::{CacheTier, Cached, Explanation, Hypothesis, Unit};
+use super::hypothesis::{CacheTier, Cached, Estimate, Explanation, Hypothesis, Unit};
 
 /// How many other models' prices are tried on one attempt.
 const ALIASES_MAX: usize = 64;
@@ -34,8 +34,12 @@ pub struct Case<'a, 't> {
     pub streaming: bool,
     /// The model that the answer names.
     pub served_model: Option<&'a str>,
+    /// The service tiers that the request and the answer name.
+    pub said_tiers: [Option<&'a str>; 2],
     /// What is to be paid for.
     pub usage: Usage,
+    /// Reasoning tokens: the answer's count, or else the upstream's journal's.
+    pub reasoning: Option<u64>,
     /// How often: more than once only where each attempt at the upstream is paid for.
     pub times: u64,
     /// The first and the sum of several usage reports; `None` for a single one.
@@ -85,6 +89,7 @@ impl<'t> Case<'_, 't> {
     /// amount, and an estimate, are not computed here and change nothing.
     pub fn price(&self, hypotheses: &[Hypothesis<'t>]) -> Option<Prediction> {
         let mut usage = self.usage;
+        let mut is_whole = true;
         let (mut model, mut tier, mut context) = (None, None, None);
         for hypothesis in hypotheses {
             match *hypothesis {
@@ -98,6 +103,19 @@ impl<'t> Case<'_, 't> {
                 _ => {}
             }
         }
+        for hypothesis in hypotheses {
+            is_whole &= !matches!(
+                hypothesis,
+                Hypothesis::StreamCumulativeSummed
+                    | Hypothesis::StreamPartialKept
+                    | Hypothesis::AbortFull
+            );
+        }
+        let reasoning = if is_whole {
+            self.reasoning
+        } else {
+            usage.reasoning
+        };
         let breaks_free = hypotheses.contains(&Hypothesis::AbortFull);
         if self.free && !breaks_free {
             return Some(nothing());
@@ -113,7 +131,7 @@ impl<'t> Case<'_, 't> {
         }
         let mut q = quantities(&tariff, &usage, self.endpoint).ok()?;
         for hypothesis in hypotheses {
-            q = count(*hypothesis, q, &usage)?;
+            q = count(*hypothesis, q, &usage, reasoning.unwrap_or(0))?;
         }
         let adjust = |rates| hypotheses.iter().fold(rates, |rates, h| h.adjust(rates));
         let mut priced = price(&tariff, &q, adjust).ok()?;
@@ -168,7 +186,7 @@ impl<'t> Case<'_, 't> {
                 found.push(Hypothesis::AbortFull);
             }
             if abort.characters > 0 {
-                found.push(Hypothesis::AbortEstimated);
+                found.push(Hypothesis::AbortEstimated(Estimate::Other));
             }
             if !self.free {
                 found.push(Hypothesis::AbortUnbilled);
@@ -190,7 +208,7 @@ impl<'t> Case<'_, 't> {
         when(self.reports.is_some(), Hypothesis::StreamCumulativeSummed);
         when(self.reports.is_some(), Hypothesis::StreamPartialKept);
         when(self.streaming && output, Hypothesis::TerminalEventMissed);
-        let reasons = self.usage.reasoning.is_some_and(|n| n > 0);
+        let reasons = self.reasoning.is_some_and(|n| n > 0);
         when(reasons, Hypothesis::ReasoningDropped);
         when(reasons, Hypothesis::ReasoningDouble);
         // Without a price of the request it is nothing, and so is what is not priced.
@@ -223,6 +241,31 @@ impl<'t> Case<'_, 't> {
         found
     }
 
+    /// The other tariffs that the request or the answer itself names: nobody has to guess them.
+    pub fn said(&self) -> Vec<Hypothesis<'t>> {
+        let of = |tier: Option<&str>| {
+            let tariff = self.table.tariff(self.model, Some(tier?), self.date)?;
+            Some(tariff.service_tier().unwrap_or_default())
+        };
+        let tiers = self.said_tiers.into_iter().filter_map(of);
+        let served = self.served().map(Hypothesis::ModelAlias);
+        tiers.map(Hypothesis::ServiceTier).chain(served).collect()
+    }
+
+    /// What `priced` comes to with `percent` more on it.
+    pub fn with_percent(&self, priced: &Prediction, percent: Money) -> Option<Prediction> {
+        scaled(priced, self.tariff.base(), |part| {
+            part.checked_add(part.checked_percent(percent).ok()?).ok()
+        })
+    }
+
+    /// The model in the price list that the answer names, where that is not the one asked for.
+    fn served(&self) -> Option<&'t str> {
+        let name = self.served_model.filter(|name| *name != self.model)?;
+        let tariff = self.table.tariff(name, self.tier, self.date)?;
+        Some(&tariff.base().model)
+    }
+
     /// The prices that may have been taken for the right ones.
     fn other_tariffs(&self) -> Vec<Hypothesis<'t>> {
         let mut found = Vec::new();
@@ -236,10 +279,8 @@ impl<'t> Case<'_, 't> {
             let limits = rows.iter().map(|row| row.tier_above.unwrap_or(0));
             found.extend(limits.map(Hypothesis::ContextTier));
         }
-        let served = self.served_model.filter(|name| *name != self.model);
-        let served = served.and_then(|name| self.table.tariff(name, self.tier, self.date));
         let own: &str = &self.tariff.base().model;
-        let served: Option<&str> = served.map(|tariff| tariff.base().model.as_str());
+        let served = self.served();
         let others = self.table.models();
         let others = others.into_iter().filter(|name| Some(*name) != served);
         let named = served.into_iter().chain(others);
@@ -266,8 +307,12 @@ fn known(usage: Usage) -> Usage {
 }
 
 /// What `hypothesis` makes of the quantities of `usage`.
-fn count(hypothesis: Hypothesis<'_>, mut q: Quantities, usage: &Usage) -> Option<Quantities> {
-    let reasoning = usage.reasoning.unwrap_or(0);
+fn count(
+    hypothesis: Hypothesis<'_>,
+    mut q: Quantities,
+    usage: &Usage,
+    reasoning: u64,
+) -> Option<Quantities> {
     // Reasoning that is paid for besides the output is no part of it.
     let is_apart = q.reasoning > 0;
     let is_besides = is_apart && usage.output == Some(q.output);

@@ -22,6 +22,8 @@ pub enum Feature {
     Cached,
     /// Reasoning tokens.
     Reasoning,
+    /// Reasoning tokens that only the upstream's journal counts.
+    ReasoningByUpstream,
     /// Several usage reports.
     Reports,
     /// The harness or the gateway asked again.
@@ -36,7 +38,7 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Any,
         Self::Reads,
         Self::Writes,
@@ -44,6 +46,7 @@ impl Feature {
         Self::ReadsOrHourWrites,
         Self::Cached,
         Self::Reasoning,
+        Self::ReasoningByUpstream,
         Self::Reports,
         Self::Retried,
         Self::BrokeOff,
@@ -56,9 +59,10 @@ impl Feature {
         match hypothesis {
             Hypothesis::StreamCumulativeSummed | Hypothesis::StreamPartialKept => Self::Reports,
             Hypothesis::ReasoningDropped | Hypothesis::ReasoningDouble => Self::Reasoning,
-            Hypothesis::AbortFull | Hypothesis::AbortEstimated | Hypothesis::AbortUnbilled => {
-                Self::BrokeOff
-            }
+            Hypothesis::AbortFull
+            | Hypothesis::AbortMaybeFull
+            | Hypothesis::AbortEstimated(_)
+            | Hypothesis::AbortUnbilled => Self::BrokeOff,
             Hypothesis::CacheTierWrong(tier) => match tier {
                 CacheTier::ReadsAsInput => Self::Reads,
                 CacheTier::HourAsFiveMinutes => Self::HourWrites,
@@ -81,6 +85,7 @@ impl Feature {
             Self::HourWrites => " with tokens written to a cache for an hour",
             Self::ReadsOrHourWrites => " with tokens read from a cache or written for an hour",
             Self::Reasoning => " with reasoning tokens",
+            Self::ReasoningByUpstream => " with reasoning tokens by the upstream's count",
             Self::Reports => " with several usage reports",
             Self::Retried => " that were tried again",
             Self::BrokeOff => " that broke off",
@@ -100,7 +105,8 @@ pub struct Features([u64; Feature::ALL.len()]);
 
 impl Features {
     /// Those of one attempt; `is_cache_hit`: whether it is free because the gateway's own cache answered.
-    pub fn of(attempt: &Attempt<'_>, is_cache_hit: bool) -> Self {
+    /// `counted`: the reasoning tokens that the upstream's journal counts.
+    pub fn of(attempt: &Attempt<'_>, is_cache_hit: bool, counted: Option<u64>) -> Self {
         let record = attempt.record;
         let usage = record.final_usage();
         let has = |count: Option<u64>| count.is_some_and(|n| n > 0);
@@ -117,7 +123,8 @@ impl Features {
                 Feature::HourWrites => hour,
                 Feature::ReadsOrHourWrites => reads || hour,
                 Feature::Cached => reads || writes,
-                Feature::Reasoning => has(usage.reasoning),
+                Feature::Reasoning => has(usage.reasoning.or(counted)),
+                Feature::ReasoningByUpstream => usage.reasoning.is_none() && has(counted),
                 Feature::Reports => record.usage_reports > 1,
                 Feature::Retried => record.attempt > 0 || answered_before,
                 Feature::BrokeOff => broke_off(record.outcome),

@@ -16,7 +16,7 @@ use crate::record::Record;
 use super::super::finding::{Code, Scope, Sums, Tally};
 use super::super::words::{Amounts, Off};
 use super::features::Features;
-use super::hypothesis::{Explanation, Hypothesis, Rule};
+use super::hypothesis::{Estimate, Explanation, Hypothesis};
 use super::search::Fits;
 
 /// How many sets of explanations a group tells apart. Beyond, an attempt is counted for that of its
@@ -33,6 +33,8 @@ struct Group<'t> {
     features: Features,
     /// Attempts that are off, by the set of explanations that fit; an empty set fits none.
     sets: BTreeMap<Vec<Explanation<'t>>, Tally<Evidence>>,
+    /// Other tariffs that requests or answers of the group themselves name.
+    said: BTreeSet<Hypothesis<'t>>,
     /// How many attempts each explanation of these sets explains.
     explained: BTreeMap<Explanation<'t>, u64>,
 }
@@ -87,8 +89,9 @@ impl Sums for Evidence {
 pub(in crate::billing) struct Named<'t> {
     /// What it is; several where they explain the same attempts, and none where nothing does.
     pub causes: Vec<Hypothesis<'t>>,
-    /// Other rules of rounding that explain the same attempts.
-    pub beside: Vec<Rule>,
+    /// The same cause with another parameter that explains the same attempts: other rules of rounding, other
+    /// tariffs of the same prices.
+    pub beside: Vec<Hypothesis<'t>>,
     /// Other causes on the same attempts, and on how many.
     pub with: BTreeMap<Code, u64>,
     /// The attempts, and what the cause is off by on them.
@@ -147,6 +150,7 @@ impl<'t> Group<'t> {
             let best = known.max_by_key(|(count, e)| (**count, Reverse(**e)));
             best.map(|(_, e)| *e).into_iter().collect()
         };
+        self.said.extend(&fits.said);
         for explanation in &kept {
             *self.explained.entry(*explanation).or_default() += 1;
         }
@@ -179,7 +183,7 @@ impl<'t> Group<'t> {
         let (chosen, unexplained) = cover.chosen();
         let mut by_cause: BTreeMap<Vec<Hypothesis<'t>>, Named<'t>> = BTreeMap::new();
         let mut add = |causes: Vec<Hypothesis<'t>>,
-                       beside: &[Rule],
+                       beside: &[Hypothesis<'t>],
                        with: Option<Code>,
                        tally: Tally<Amounts>| {
             let named = by_cause.entry(causes.clone()).or_insert_with(|| Named {
@@ -188,8 +192,8 @@ impl<'t> Group<'t> {
                 with: BTreeMap::new(),
                 tally: Tally::default(),
             });
-            // Another rule fits only if it does wherever this one was found.
-            named.beside.retain(|rule| beside.contains(rule));
+            // Another fits only if it does wherever this one was found.
+            named.beside.retain(|other| beside.contains(other));
             if let Some(code) = with {
                 *named.with.entry(code).or_default() += tally.count;
             }
@@ -238,6 +242,7 @@ impl<'t> Group<'t> {
 struct Cover<'g, 't> {
     sets: Vec<(&'g Vec<Explanation<'t>>, &'g Tally<Evidence>)>,
     explains: BTreeMap<Explanation<'t>, Vec<usize>>,
+    said: &'g BTreeSet<Hypothesis<'t>>,
 }
 
 /// What was chosen for some sets.
@@ -245,23 +250,34 @@ struct Cover<'g, 't> {
 struct Choice<'t> {
     /// One for each cause that explains them, the simplest of it.
     explanations: Vec<Explanation<'t>>,
-    /// Rules of rounding that do so as well as the chosen one.
-    beside: Vec<Rule>,
+    /// What else has the same name and explains as much as the chosen one.
+    beside: Vec<Hypothesis<'t>>,
     sets: Vec<usize>,
 }
 
-/// How readily an explanation is believed where others explain as much.
+/// How readily an explanation is believed where others explain as much. What has a parameter that is taken
+/// from the amounts fits more easily, and so does what was picked out of many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
-    /// One cause.
+    /// One cause, with no parameter but of the price list.
     One,
-    /// Two causes, neither of which is inferred from the amount.
+    /// An estimate of some number of characters.
+    Estimate,
+    /// A rule of rounding.
+    Rule,
+    /// A percentage.
+    Percentage,
+    /// Two causes, neither of which has a free parameter.
     Two,
+    /// Two causes, of which one has.
+    TwoFree,
     /// A percentage that is seen on one amount only: almost any amount is some percentage of another.
     PercentageOfOne,
-    /// Two causes, of which one is inferred.
-    TwoInferred,
 }
+
+/// An explanation of so many attempts of a group is doubted where this many times as many have none: what
+/// fits so few of them may do so by chance.
+const UNEXPLAINED_PER_EXPLAINED_MAX: u64 = 8;
 
 impl<'g, 't> Cover<'g, 't> {
     fn of(group: &'g Group<'t>) -> Self {
@@ -277,7 +293,11 @@ impl<'g, 't> Cover<'g, 't> {
         explains.retain(|e, covered| {
             !e.hypotheses().any(|h| matches!(h, Hypothesis::Rounding(_))) || is_nonzero(covered)
         });
-        Self { sets, explains }
+        Self {
+            sets,
+            explains,
+            said: &group.said,
+        }
     }
 
     /// Whether all that `explanation` explains has one predicted amount.
@@ -287,111 +307,199 @@ impl<'g, 't> Cover<'g, 't> {
         predicted.fold(Distinct::None, Distinct::and) != Distinct::Several
     }
 
+    /// Whether a parameter of `hypothesis` may be what fits, and not the cause.
+    fn is_free(&self, hypothesis: Hypothesis<'t>) -> bool {
+        hypothesis.is_inferred() || hypothesis.is_guessed() && !self.said.contains(&hypothesis)
+    }
+
     fn rank(&self, explanation: &Explanation<'t>) -> Rank {
-        let is_percentage = matches!(explanation.first, Hypothesis::MarkupUndeclared(_));
-        match explanation.then {
-            None if is_percentage && self.is_of_one_amount(explanation) => Rank::PercentageOfOne,
-            None => Rank::One,
-            Some(then) if then.is_inferred() => Rank::TwoInferred,
-            Some(_) => Rank::Two,
+        let mut parts = explanation.hypotheses();
+        match (explanation.first, explanation.then) {
+            (_, Some(_)) if parts.any(|part| self.is_free(part)) => Rank::TwoFree,
+            (_, Some(_)) => Rank::Two,
+            (Hypothesis::MarkupUndeclared(_), _) if self.is_of_one_amount(explanation) => {
+                Rank::PercentageOfOne
+            }
+            (Hypothesis::MarkupUndeclared(_), _) => Rank::Percentage,
+            (Hypothesis::Rounding(_), _) => Rank::Rule,
+            (Hypothesis::AbortEstimated(Estimate::Other) | Hypothesis::AbortMaybeFull, _) => {
+                Rank::Estimate
+            }
+            _ => Rank::One,
         }
     }
 
-    /// What explains the sets with the fewest causes, and the sets that nothing explains.
+    fn weight(&self, sets: &[usize]) -> u64 {
+        sets.iter().map(|&n| self.sets[n].1.count).sum()
+    }
+
+    /// What explains the sets with the fewest causes, and the sets that nothing explains. What is in doubt
+    /// once everything is chosen gives way to what is left, until nothing is.
     fn chosen(&self) -> (Vec<Choice<'t>>, Vec<usize>) {
+        let mut doubted: BTreeSet<Explanation<'t>> = BTreeSet::new();
+        loop {
+            let (chosen, unexplained) = self.cover(&doubted);
+            let before = doubted.len();
+            self.doubt(&chosen, &unexplained, &mut doubted);
+            if doubted.len() == before {
+                return (chosen, unexplained);
+            }
+        }
+    }
+
+    /// The greedy cover without what is `doubted`: causes that stand alone, then two at once.
+    fn cover(&self, doubted: &BTreeSet<Explanation<'t>>) -> (Vec<Choice<'t>>, Vec<usize>) {
         let mut open: Vec<bool> = vec![true; self.sets.len()];
         let mut known: BTreeSet<Hypothesis<'t>> = BTreeSet::new();
         let mut chosen: Vec<Choice<'t>> = Vec::new();
-        loop {
-            let rest = |covered: &Vec<usize>| -> Vec<usize> {
-                covered.iter().copied().filter(|&n| open[n]).collect()
-            };
-            let weight = |sets: &[usize]| sets.iter().map(|&n| self.sets[n].1.count).sum::<u64>();
-            let news = |e: &Explanation<'t>| e.hypotheses().filter(|h| !known.contains(h)).count();
-            let left = self.explains.iter().map(|(e, covered)| (e, rest(covered)));
-            let left = left.filter(|(_, sets)| !sets.is_empty());
-            let left: Vec<(&Explanation<'t>, Vec<usize>)> = left.collect();
-            let order = |(e, sets): &&(&Explanation<'t>, Vec<usize>)| {
-                (Reverse(weight(sets)), self.rank(e), news(e), **e)
-            };
-            let Some((best, sets)) = left.iter().min_by_key(order) else {
-                break;
-            };
-            let rank = self.rank(best);
-            let ties = left.iter().filter(|(_, theirs)| theirs == sets);
-            let mut ties: Vec<Explanation<'t>> = ties
-                .map(|(e, _)| **e)
-                .filter(|e| self.rank(e) == rank)
-                .collect();
-            ties.sort_by_key(|e| (news(e), *e));
-            let choice = choose(&ties, sets.clone());
-            for &n in sets {
-                open[n] = false;
-            }
-            for explanation in &choice.explanations {
-                known.extend(explanation.hypotheses());
-            }
-            chosen.push(choice);
-        }
-        let doubted = self.doubted(&chosen);
-        let (doubted, chosen): (Vec<_>, Vec<_>) =
-            chosen.into_iter().partition(|choice| doubted(choice));
-        for choice in doubted {
-            for n in choice.sets {
-                open[n] = true;
+        let explains = self.explains.iter().filter(|(e, _)| !doubted.contains(e));
+        let ranked = explains.map(|(e, covered)| (e, self.rank(e), covered));
+        let ranked: Vec<_> = ranked.collect();
+        for alone in [true, false] {
+            loop {
+                let rest = |covered: &Vec<usize>| -> Vec<usize> {
+                    covered.iter().copied().filter(|&n| open[n]).collect()
+                };
+                // How many of its causes are found on nothing else.
+                let news =
+                    |e: &Explanation<'t>| e.hypotheses().filter(|h| !known.contains(h)).count();
+                let left = ranked
+                    .iter()
+                    .filter(|(_, rank, _)| (*rank < Rank::Two) == alone);
+                let left = left.map(|(e, rank, covered)| (**e, *rank, news(e), rest(covered)));
+                let left: Vec<_> = left.filter(|(.., sets)| !sets.is_empty()).collect();
+                let best = left.iter().min_by_key(|(e, rank, news, sets)| {
+                    (*news > 0, Reverse(self.weight(sets)), *rank, *news, *e)
+                });
+                let Some((_, rank, news, sets)) = best else {
+                    break;
+                };
+                let ties = left
+                    .iter()
+                    .filter(|(_, r, n, theirs)| (r, n, theirs) == (rank, news, sets));
+                let ties: Vec<Explanation<'t>> = ties.map(|(e, ..)| *e).collect();
+                let choice = choose(&ties, sets.clone());
+                for &n in sets {
+                    open[n] = false;
+                }
+                for explanation in &choice.explanations {
+                    known.extend(explanation.hypotheses());
+                }
+                chosen.push(choice);
             }
         }
         let unexplained = (0..open.len()).filter(|&n| open[n]).collect();
         (chosen, unexplained)
     }
 
-    /// Which choices are percentages that only one amount shows, while another shows another: amounts
-    /// that are off by anything at all look like that.
-    fn doubted(&self, chosen: &[Choice<'t>]) -> impl Fn(&Choice<'t>) -> bool + use<'t> {
-        let mut percentages = BTreeSet::new();
-        let mut certain = BTreeSet::new();
+    /// Adds to `doubted` what may fit by chance.
+    fn doubt(
+        &self,
+        chosen: &[Choice<'t>],
+        unexplained: &[usize],
+        doubted: &mut BTreeSet<Explanation<'t>>,
+    ) {
+        let singles = chosen
+            .iter()
+            .filter(|choice| choice.explanations.len() == 1);
+        let singles = singles.filter_map(|choice| choice.explanations.first());
+        let named: BTreeSet<Hypothesis<'t>> = singles
+            .filter(|e| e.then.is_none())
+            .map(|e| e.first)
+            .collect();
+        // Every percentage of an attempt that nothing better explains.
+        let of_one = |choice: &&Choice<'t>| {
+            let mut ranks = choice.explanations.iter().map(|e| self.rank(e));
+            ranks.any(|rank| rank == Rank::PercentageOfOne)
+        };
+        let sets = chosen.iter().filter(of_one).flat_map(|choice| &choice.sets);
+        let percentages: BTreeSet<Money> = sets
+            .chain(unexplained)
+            .flat_map(|&n| self.sets[n].0)
+            .filter(|e| e.then.is_none())
+            .filter_map(|e| percentage_of(e.first))
+            .collect();
+        let unexplained = self.weight(unexplained);
         for choice in chosen {
+            let is_one = choice.explanations.len() == 1;
             for explanation in &choice.explanations {
-                for hypothesis in explanation.hypotheses() {
-                    if let Hypothesis::MarkupUndeclared(percent) = hypothesis {
-                        percentages.insert(percent);
-                        if !self.is_of_one_amount(explanation) {
-                            certain.insert(percent);
+                let covered = self
+                    .explains
+                    .get(explanation)
+                    .map_or(&[][..], Vec::as_slice);
+                let few = self
+                    .weight(covered)
+                    .saturating_mul(UNEXPLAINED_PER_EXPLAINED_MAX);
+                let is_doubted = few < unexplained
+                    || match self.rank(explanation) {
+                        Rank::TwoFree => {
+                            let is_known = explanation.hypotheses().any(|h| named.contains(&h));
+                            let is_rare = self.weight(covered) < unexplained;
+                            !is_one || !is_known && (is_rare || self.is_of_one_amount(explanation))
                         }
-                    }
+                        Rank::PercentageOfOne => {
+                            let is_whole = percentage_of(explanation.first)
+                                .is_some_and(|percent| percent.places() == 0);
+                            // Two causes that nobody may name are nothing else.
+                            let is_only = |n: &usize| {
+                                let others = self.sets[*n].0.iter().filter(|e| *e != explanation);
+                                others
+                                    .map(|e| self.rank(e))
+                                    .all(|rank| rank == Rank::TwoFree)
+                            };
+                            !is_one
+                                || !is_whole
+                                || percentages.len() > 1
+                                || !covered.iter().all(is_only)
+                        }
+                        // Two percentages that rounding makes the same.
+                        Rank::Percentage => !is_one && has_several_percentages(choice),
+                        _ => false,
+                    };
+                if is_doubted {
+                    doubted.insert(*explanation);
                 }
             }
-        }
-        let several = percentages.len() > 1;
-        move |choice: &Choice<'t>| {
-            let hypotheses = choice.explanations.iter().flat_map(Explanation::hypotheses);
-            let mut found = hypotheses.filter_map(|h| match h {
-                Hypothesis::MarkupUndeclared(percent) => Some(percent),
-                _ => None,
-            });
-            several && choice.explanations.len() == 1 && found.any(|p| !certain.contains(&p))
         }
     }
 }
 
-/// Of explanations of the same sets, one for each cause; `ties` is in the order of preference.
+fn percentage_of(hypothesis: Hypothesis<'_>) -> Option<Money> {
+    match hypothesis {
+        Hypothesis::MarkupUndeclared(percent) => Some(percent),
+        _ => None,
+    }
+}
+
+fn has_several_percentages(choice: &Choice<'_>) -> bool {
+    let all = choice.explanations.iter().flat_map(Explanation::hypotheses);
+    all.filter_map(percentage_of).collect::<BTreeSet<_>>().len() > 1
+}
+
+/// Of explanations of the same sets, one for each cause; `ties` is in the order of preference. Two
+/// percentages are two causes.
 fn choose<'t>(ties: &[Explanation<'t>], sets: Vec<usize>) -> Choice<'t> {
-    let rounds = |e: &Explanation<'t>| e.hypotheses().any(|h| matches!(h, Hypothesis::Rounding(_)));
-    let is_percentage = |e: &Explanation<'t>| e.codes().any(|code| code == Code::MarkupUndeclared);
-    // A percentage that is rounding's own doing.
-    let rounded = ties.iter().any(rounds);
+    let percentages =
+        |e: &Explanation<'t>| -> Vec<Money> { e.hypotheses().filter_map(percentage_of).collect() };
     let mut explanations: Vec<Explanation<'t>> = Vec::new();
     let mut beside = Vec::new();
-    for tie in ties.iter().filter(|tie| !(rounded && is_percentage(tie))) {
-        let same = |e: &&Explanation<'t>| e.codes().eq(tie.codes());
-        match explanations.iter().find(same) {
-            None => explanations.push(*tie),
-            Some(chosen) if chosen.first == tie.first || chosen.then.is_none() => {
-                if let Some(Hypothesis::Rounding(rule)) = tie.hypotheses().last() {
-                    beside.push(rule);
-                }
-            }
-            Some(_) => {}
+    for tie in ties {
+        let same =
+            |e: &&Explanation<'t>| e.codes().eq(tie.codes()) && percentages(e) == percentages(tie);
+        let Some(chosen) = explanations.iter().find(same) else {
+            explanations.push(*tie);
+            continue;
+        };
+        let (ours, theirs) = (
+            chosen.then.unwrap_or(chosen.first),
+            tie.then.unwrap_or(tie.first),
+        );
+        let is_like = chosen.then.is_none() || chosen.first == tie.first;
+        if is_like
+            && (theirs.is_guessed() || matches!(theirs, Hypothesis::Rounding(_)))
+            && ours != theirs
+        {
+            beside.push(theirs);
         }
     }
     Choice {

@@ -23,8 +23,10 @@ pub enum Hypothesis<'t> {
     TranslationUsageLost,
     /// The whole answer is billed, which broke off.
     AbortFull,
+    /// The whole answer may be billed, whose size nobody knows.
+    AbortMaybeFull,
     /// The input is billed, and an estimate of the output that was delivered.
-    AbortEstimated,
+    AbortEstimated(Estimate),
     /// The prices of this service tier; empty for the standard.
     ServiceTier(&'t str),
     /// The prices for prompts of more tokens than this.
@@ -51,6 +53,15 @@ pub enum Hypothesis<'t> {
     MarkupUndeclared(Money),
     /// Rounded by this rule.
     Rounding(Rule),
+}
+
+/// How output tokens are estimated from characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Estimate {
+    /// A token for every four characters that were delivered, rounded up.
+    Four,
+    /// A token for some 2 to 8 of them.
+    Other,
 }
 
 /// Which cached tokens are at which other price.
@@ -183,8 +194,8 @@ impl Hypothesis<'_> {
             Self::ReasoningDropped => Code::ReasoningDropped,
             Self::ReasoningDouble => Code::ReasoningDouble,
             Self::TranslationUsageLost => Code::TranslationUsageLost,
-            Self::AbortFull => Code::AbortFull,
-            Self::AbortEstimated => Code::AbortEstimated,
+            Self::AbortFull | Self::AbortMaybeFull => Code::AbortFull,
+            Self::AbortEstimated(_) => Code::AbortEstimated,
             Self::AbortUnbilled => Code::AbortUnbilled,
             Self::ServiceTier(_) => Code::ServiceTier,
             Self::ContextTier(_) => Code::ContextTier,
@@ -203,7 +214,31 @@ impl Hypothesis<'_> {
 
     /// Whether a parameter of it is taken from the recorded cost itself, so that it fits more easily.
     pub const fn is_inferred(self) -> bool {
-        matches!(self, Self::MarkupUndeclared(_) | Self::Rounding(_))
+        matches!(
+            self,
+            Self::MarkupUndeclared(_)
+                | Self::Rounding(_)
+                | Self::AbortMaybeFull
+                | Self::AbortEstimated(Estimate::Other)
+        )
+    }
+
+    /// Whether it is one of many that may be tried, unless somebody names it.
+    pub const fn is_guessed(self) -> bool {
+        matches!(self, Self::ModelAlias(_) | Self::ServiceTier(_))
+    }
+
+    /// Whether it leaves nothing for `other` to act on, or does the same.
+    pub const fn excludes(self, other: Self) -> bool {
+        matches!(
+            (self, other),
+            (
+                Self::TerminalEventMissed,
+                Self::ReasoningDropped | Self::ReasoningDouble
+            ) | (Self::StreamCumulativeSummed, Self::StreamPartialKept)
+                | (Self::ReasoningDropped, Self::ReasoningDouble)
+                | (Self::TranslationUsageLost, _)
+        )
     }
 
     /// What exactly it is, where the name of the cause does not say it.

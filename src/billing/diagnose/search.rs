@@ -1,17 +1,23 @@
 //! Which explanations give exactly the recorded cost of one attempt.
 
+use std::collections::BTreeMap;
+
 use crate::money::Money;
 
 use super::super::predict::Prediction;
 use super::super::recorded::{FLOAT_NOISE_BELOW, Recorded, same_but_for_noise};
 use super::case::Case;
-use super::hypothesis::{Explanation, Hypothesis, Rule, Stage, Way};
+use super::hypothesis::{Estimate, Explanation, Hypothesis, Rule, Stage, Way};
 use super::quotient::quotient;
 
 /// How many other models' prices are tried together with a second hypothesis.
 const ALIASES_IN_PAIRS_MAX: usize = 8;
 /// The places of an amount whose float noise is taken off: noise is below 10^-12.
 const PLACES_WITHOUT_NOISE: u32 = 11;
+/// Whole percentages that are tried to either side of the nearest.
+const WHOLE_PERCENTAGES_AROUND: i128 = 4;
+/// Whole percentages that may fit an amount that is rounded; where more do, it says nothing of them.
+const FITTING_PERCENTAGES_MAX: usize = 4;
 /// Millionths of an amount that a percentage of four decimals is counted in.
 const MILLION: u64 = 1_000_000;
 
@@ -22,6 +28,8 @@ pub struct Fits<'t> {
     pub explanations: Vec<(Explanation<'t>, Money)>,
     /// Whether they fit only but for a float's noise.
     pub noise: bool,
+    /// Other tariffs that the request or the answer itself names.
+    pub said: Vec<Hypothesis<'t>>,
 }
 
 /// How close is close enough.
@@ -36,11 +44,17 @@ pub fn explain<'t>(case: &Case<'_, 't>, recorded: &Recorded) -> Fits<'t> {
     let Some(base) = case.base() else {
         return Fits::default();
     };
+    let said = case.said();
+    // Paid for once where each attempt at the upstream is to be: no cause has that name.
+    let all_times = recorded.amount.checked_mul(case.times);
+    if case.times > 1 && all_times.is_ok_and(|amount| amount == base.total) {
+        return Fits::default();
+    }
     let candidates = case.candidates();
     let mut plain: Vec<(Hypothesis<'t>, Prediction)> = Vec::with_capacity(candidates.len());
     let mut estimates = false;
     for hypothesis in candidates {
-        if hypothesis == Hypothesis::AbortEstimated {
+        if matches!(hypothesis, Hypothesis::AbortEstimated(_)) {
             estimates = true;
         } else if let Some(priced) = case.price(&[hypothesis])
             && priced.total != base.total
@@ -49,46 +63,47 @@ pub fn explain<'t>(case: &Case<'_, 't>, recorded: &Recorded) -> Fits<'t> {
         }
     }
 
-    let mut markup = Fits::default();
+    let mut markups = Fits::default();
     for precision in [Precision::Exact, Precision::ButForNoise] {
-        let mut found = Vec::new();
         let fitting = plain.iter().filter(|(_, p)| fits(recorded, p, precision));
-        found.extend(fitting.map(|(h, _)| (Explanation::one(*h), recorded.amount)));
-        if estimates && found.is_empty() && is_estimate(case, recorded, precision) {
-            let estimate = Explanation::one(Hypothesis::AbortEstimated);
-            found.push((estimate, recorded.amount));
+        let mut found: Vec<Hypothesis<'t>> = fitting.map(|(h, _)| *h).collect();
+        if estimates {
+            found.extend(estimated(case, recorded, precision));
         }
         // Nobody was asked twice, so this is the last thing to think of.
         if case.retried.is_none() && found.len() > 1 {
-            found.retain(|(e, _)| !matches!(e.first, Hypothesis::RetryDouble(_)));
+            found.retain(|h| !matches!(h, Hypothesis::RetryDouble(_)));
         }
-        let one = |h| (Explanation::one(h), recorded.amount);
         if !case.free {
-            found.extend(roundings(&base, recorded, precision).map(one));
+            found.extend(roundings(&base, recorded, precision));
         }
         let is_explained = !found.is_empty();
-        found.extend(percentage(base.total, recorded, precision).map(one));
-        if is_explained {
-            return Fits::new(found, precision);
+        if !case.free {
+            found.extend(percentages(case, &base, recorded, precision));
         }
-        if markup.explanations.is_empty() {
-            markup = Fits::new(found, precision);
+        let one = |h| (Explanation::one(h), recorded.amount);
+        let found = Fits::new(found.into_iter().map(one).collect(), precision, &said);
+        if is_explained {
+            return found;
+        }
+        if markups.explanations.is_empty() {
+            markups = found;
         }
     }
     if case.free {
         return Fits::default();
     }
-    pairs(case, &base, &plain, recorded, markup)
+    pairs(case, &base, &plain, recorded, markups)
 }
 
-/// The pairs that fit; with `markup`, what a percentage alone makes of it. Two hypotheses are no
-/// better an explanation than a percentage, unless they hold for more attempts: so both are kept.
+/// The pairs that fit; with `markups`, the percentages that alone make it. Two hypotheses are no better
+/// an explanation than a percentage, unless they hold for more attempts: so both are kept.
 fn pairs<'t>(
     case: &Case<'_, 't>,
     base: &Prediction,
     plain: &[(Hypothesis<'t>, Prediction)],
     recorded: &Recorded,
-    markup: Fits<'t>,
+    markups: Fits<'t>,
 ) -> Fits<'t> {
     let is_alias = |h: &Hypothesis<'t>| matches!(h, Hypothesis::ModelAlias(_));
     let mut aliases = 0;
@@ -99,46 +114,49 @@ fn pairs<'t>(
             !p.total.is_zero() && (!is_alias(h) || aliases <= ALIASES_IN_PAIRS_MAX)
         })
         .collect();
-    for precision in [Precision::Exact, Precision::ButForNoise] {
-        let mut found = Vec::new();
-        for (i, (first, priced)) in plain.iter().enumerate() {
-            for (then, alone) in &plain[i + 1..] {
-                if first.code() == then.code() {
-                    continue;
-                }
-                let explanation = Explanation::two(*first, *then);
-                let both = case.explained(&explanation);
-                let both =
-                    both.filter(|p| ![priced.total, alone.total, base.total].contains(&p.total));
-                if both.is_some_and(|p| fits(recorded, &p, precision)) {
-                    found.push((explanation, priced.total));
-                }
+    let mut both: Vec<(Explanation<'t>, Money, Prediction)> = Vec::new();
+    for (i, (first, priced)) in plain.iter().enumerate() {
+        for (then, alone) in &plain[i + 1..] {
+            if first.code() == then.code() || first.excludes(*then) {
+                continue;
+            }
+            let explanation = Explanation::two(*first, *then);
+            if let Some(p) = case.explained(&explanation)
+                && ![priced.total, alone.total, base.total].contains(&p.total)
+            {
+                both.push((explanation, priced.total, p));
             }
         }
-        let beside_markup = !markup.explanations.is_empty();
+    }
+    for precision in [Precision::Exact, Precision::ButForNoise] {
+        let fitting = both.iter().filter(|(_, _, p)| fits(recorded, p, precision));
+        let mut found: Vec<_> = fitting.map(|(e, first, _)| (*e, *first)).collect();
         for (first, priced) in &plain {
             let two = |then| (Explanation::two(*first, then), priced.total);
             found.extend(roundings(priced, recorded, precision).map(two));
-            if found.is_empty() && !beside_markup {
-                let simple = percentage(priced.total, recorded, precision);
-                let simple = simple.filter(|h| is_simple(*h));
-                found.extend(simple.map(two));
-            }
+            let percents = percentages(case, priced, recorded, precision).into_iter();
+            found.extend(percents.filter(|h| is_simple(*h)).map(two));
         }
+        found.extend(rounded_percentages(case, base, recorded, precision));
         if !found.is_empty() {
-            found.extend(markup.explanations);
-            return Fits::new(found, precision);
+            found.extend(markups.explanations);
+            return Fits::new(found, precision, &markups.said);
         }
     }
-    markup
+    markups
 }
 
 impl<'t> Fits<'t> {
-    fn new(mut explanations: Vec<(Explanation<'t>, Money)>, precision: Precision) -> Self {
+    fn new(
+        mut explanations: Vec<(Explanation<'t>, Money)>,
+        precision: Precision,
+        said: &[Hypothesis<'t>],
+    ) -> Self {
         explanations.sort_unstable();
         Self {
+            noise: precision == Precision::ButForNoise && !explanations.is_empty(),
             explanations,
-            noise: precision == Precision::ButForNoise,
+            said: said.to_vec(),
         }
     }
 }
@@ -197,6 +215,68 @@ fn roundings<'t>(
         .map(Hypothesis::Rounding)
 }
 
+/// The percentages that make `recorded` of `priced`: the exact one, or whole ones before the rounding
+/// that is declared.
+fn percentages<'t>(
+    case: &Case<'_, 't>,
+    priced: &Prediction,
+    recorded: &Recorded,
+    precision: Precision,
+) -> Vec<Hypothesis<'t>> {
+    let exact = percentage(priced.total, recorded, precision);
+    if priced.rounded.is_none() || exact.is_some() {
+        return exact.into_iter().collect();
+    }
+    let whole = whole_percentages(case, priced, recorded);
+    let fitting = whole.iter().filter(|(_, p)| fits(recorded, p, precision));
+    let fitting: Vec<_> = fitting
+        .map(|(percent, _)| Hypothesis::MarkupUndeclared(*percent))
+        .collect();
+    if fitting.len() > FITTING_PERCENTAGES_MAX {
+        return Vec::new();
+    }
+    fitting
+}
+
+/// Whole percentages and rules of rounding that make `recorded` of `base` together; no rule that does so
+/// with so many of them that the amount says nothing.
+fn rounded_percentages<'t>(
+    case: &Case<'_, 't>,
+    base: &Prediction,
+    recorded: &Recorded,
+    precision: Precision,
+) -> Vec<(Explanation<'t>, Money)> {
+    let mut found = Vec::new();
+    for (percent, priced) in whole_percentages(case, base, recorded) {
+        let first = Hypothesis::MarkupUndeclared(percent);
+        let two = |then| (Explanation::two(first, then), priced.total);
+        found.extend(roundings(&priced, recorded, precision).map(two));
+    }
+    let mut counts: BTreeMap<Option<Hypothesis<'t>>, usize> = BTreeMap::new();
+    for (explanation, _) in &found {
+        *counts.entry(explanation.then).or_default() += 1;
+    }
+    found.retain(|(e, _)| counts[&e.then] <= FITTING_PERCENTAGES_MAX);
+    found
+}
+
+/// The whole percentages below 100 either way around the nearest that makes `recorded` of `priced`, and
+/// what each comes to.
+fn whole_percentages(
+    case: &Case<'_, '_>,
+    priced: &Prediction,
+    recorded: &Recorded,
+) -> Vec<(Money, Prediction)> {
+    let off = recorded.amount.checked_sub(priced.total).ok();
+    let nearest = off.and_then(|off| off.percent_of(priced.total, 0));
+    let hundred = Money::new(100, 0).unwrap_or_default();
+    let steps = -WHOLE_PERCENTAGES_AROUND..=WHOLE_PERCENTAGES_AROUND;
+    let percents = steps.filter_map(|step| nearest?.checked_add(Money::new(step, 0)?).ok());
+    let percents = percents.filter(|percent| !percent.is_zero() && percent.abs() < hundred);
+    let with = percents.filter_map(|percent| Some((percent, case.with_percent(priced, percent)?)));
+    with.filter(|(_, p)| p.total != priced.total).collect()
+}
+
 /// The percentage that makes `recorded` of `amount`, if it is below 100 either way and has at most four
 /// decimals.
 fn percentage<'t>(
@@ -227,6 +307,10 @@ fn percentage<'t>(
         (is && count > 0 && count < MILLION).then_some(count)
     };
     let count = is(low).or_else(|| is(low + 1))?;
+    // Next to noise, one of so many would fit anything.
+    if precision == Precision::ButForNoise && count % 100 != 0 {
+        return None;
+    }
     let signed = if off.is_negative() {
         -i128::from(count)
     } else {
@@ -240,30 +324,51 @@ fn is_simple(hypothesis: Hypothesis<'_>) -> bool {
     matches!(hypothesis, Hypothesis::MarkupUndeclared(percent) if percent.places() <= 2)
 }
 
-/// Whether `recorded` is the cost of the input and of a number of output tokens that somebody may have
-/// estimated from the characters that arrived: one for 2 to 8 of them.
-fn is_estimate(case: &Case<'_, '_>, recorded: &Recorded, precision: Precision) -> bool {
-    let Some(characters) = case.abort.map(|abort| abort.characters) else {
-        return false;
+/// What an answer that broke off may be billed by if `recorded` is the cost of the input and of a number
+/// of output tokens that somebody may have estimated from the characters that arrived: one for 2 to 8
+/// of them. Where nobody knows the whole answer, it may be that as well.
+fn estimated<'t>(
+    case: &Case<'_, 't>,
+    recorded: &Recorded,
+    precision: Precision,
+) -> Vec<Hypothesis<'t>> {
+    let Some(abort) = case.abort else {
+        return Vec::new();
     };
-    let (mut low, mut high) = (characters.div_ceil(8), characters.div_ceil(2));
-    let reaches = |output: u64| {
-        let priced = case.with_output(output)?;
-        let total = priced.total;
-        Some(total >= recorded.amount || fits(recorded, &priced, precision))
-    };
-    // The smallest number that reaches it.
-    while low < high {
-        let middle = u64::midpoint(low, high);
-        match reaches(middle) {
-            Some(true) => high = middle,
-            Some(false) => low = middle + 1,
-            None => return false,
-        }
-    }
+    let characters = abort.characters;
     let is = |output| {
         case.with_output(output)
             .is_some_and(|p| fits(recorded, &p, precision))
     };
-    is(low) || is(characters.div_ceil(4))
+    let is_four = is(characters.div_ceil(4));
+    if !is_four && !reached(case, recorded, precision, characters).is_some_and(is) {
+        return Vec::new();
+    }
+    let other = Hypothesis::AbortEstimated(Estimate::Other);
+    if abort.whole.is_none() {
+        return vec![Hypothesis::AbortMaybeFull, other];
+    }
+    let four = is_four.then_some(Hypothesis::AbortEstimated(Estimate::Four));
+    four.into_iter().chain([other]).collect()
+}
+
+/// The smallest number of output tokens, of those that so many characters may be estimated at, whose cost
+/// reaches `recorded`.
+fn reached(
+    case: &Case<'_, '_>,
+    recorded: &Recorded,
+    precision: Precision,
+    characters: u64,
+) -> Option<u64> {
+    let (mut low, mut high) = (characters.div_ceil(8), characters.div_ceil(2));
+    while low < high {
+        let middle = u64::midpoint(low, high);
+        let priced = case.with_output(middle)?;
+        if priced.total >= recorded.amount || fits(recorded, &priced, precision) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Some(low)
 }

@@ -339,11 +339,6 @@ fn two_mistakes_in_one_bill_are_both_named_and_their_sums_add_up() {
             2 * t.cost([input, 0, five, hour, output]),
         ),
         (
-            Code::ModelAlias,
-            Code::ReasoningDropped,
-            no_reasoning.cost([2_000, 200, 2_500, 4_000, 5_000]),
-        ),
-        (
             Code::TerminalEventMissed,
             Code::CacheTierWrong,
             Tokens { output: 0, ..t }.cost([input, input, five, hour, output]),
@@ -357,6 +352,83 @@ fn two_mistakes_in_one_bill_are_both_named_and_their_sums_add_up() {
             expected.sort_unstable();
             assert_eq!(codes, expected, "{found:?}");
         }
+    }
+}
+
+#[test]
+fn a_pair_with_a_free_parameter_is_named_once_two_amounts_bear_it_out() {
+    let table = table();
+    let at_other_s = |output: u64| {
+        let tokens = Tokens { output, ..TOKENS };
+        let without = Tokens {
+            output: output - tokens.reasoning,
+            ..tokens
+        };
+        let billed = without.cost([2_000, 200, 2_500, 4_000, 5_000]);
+        tokens.attempt(Endpoint::OpenAi, output, billed)
+    };
+    let one = [at_other_s(419), at_other_s(419)];
+    let found = findings(&table, &one);
+    assert_eq!(told(&found), [(Code::CostMismatch, 2, Vec::new())]);
+    let found = findings(&table, &[at_other_s(419), at_other_s(433)]);
+    let mut codes: Vec<(Code, u64)> = found.iter().map(|f| (f.code, f.count)).collect();
+    codes.sort_unstable();
+    let expected = [(Code::ReasoningDropped, 2), (Code::ModelAlias, 2)];
+    assert_eq!(codes, expected);
+    // The answer names the model: nobody picked it out.
+    let said = Record {
+        served_model: Some("other".to_owned()),
+        ..at_other_s(419)
+    };
+    let found = findings(&table, &[said]);
+    assert!(
+        found.iter().any(|f| f.code == Code::ModelAlias),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn one_amount_shows_whole_percentages_only() {
+    let table = table();
+    // Of few digits, so that hundredths of a percentage are exact.
+    let of = |millionths: u64| {
+        let mut record = TOKENS.attempt(Endpoint::OpenAi, 0, 0);
+        let amount = u128::from(TOKENS.cost(RATES)) * u128::from(millionths);
+        record.costs[0].1 = format!("{amount}e-15");
+        findings(&table, &[record])
+    };
+    for (millionths, code) in [
+        (1_070_000, Code::MarkupUndeclared),
+        (930_000, Code::MarkupUndeclared),
+        (1_072_500, Code::CostMismatch),
+    ] {
+        let found = of(millionths);
+        assert_eq!((found.len(), found[0].code), (1, code), "{found:?}");
+    }
+}
+
+#[test]
+fn what_fits_a_few_of_many_that_nothing_fits_is_chance() {
+    let table = table();
+    let wrong = |n: u64| {
+        let tokens = Tokens {
+            output: 419 + 7 * n,
+            ..TOKENS
+        };
+        tokens.attempt(
+            Endpoint::OpenAi,
+            n,
+            tokens.cost(RATES) + 1_237 + n * n * 7_919,
+        )
+    };
+    for (unknown, is_named) in [(8, true), (9, false)] {
+        let mut records: Vec<Record> = (0..unknown).map(wrong).collect();
+        records.push(TOKENS.attempt(Endpoint::OpenAi, 99, mistakes(TOKENS)[1].2));
+        let found = findings(&table, &records);
+        let named = found.iter().any(|f| f.code == Code::CacheDouble);
+        assert_eq!(named, is_named, "{found:?}");
+        let other = |f: &Finding| ![Code::CacheDouble, Code::CostMismatch].contains(&f.code);
+        assert!(!found.iter().any(other), "{found:?}");
     }
 }
 

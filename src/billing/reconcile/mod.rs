@@ -27,8 +27,8 @@ use super::finding::Code;
 use super::plausible::{implausible, inconsistency, lost};
 use super::policy::{Charge, OnCacheHit, OnRetry, Policy};
 use super::predict::{Prediction, Unpredictable, predict};
-use super::prices::{PriceTable, Rounding, Stage, Tariff};
-use super::recorded::{Recorded, evidence, same_but_for_noise};
+use super::prices::{PriceTable, ReasoningMode, Rounding, Stage, Tariff};
+use super::recorded::{LEDGER, Recorded, evidence, read, same_but_for_noise};
 
 /// Where an attempt ends up; exactly one each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +106,10 @@ pub(super) struct Judgement<'t> {
     pub served: Option<Money>,
     /// What explains a wrong cost, unless an observation does.
     pub fits: Option<Fits<'t>>,
+    /// The amount that it explains, where that is one of several rows of a ledger.
+    pub row: Option<Money>,
+    /// Reasoning tokens that the upstream's journal counts.
+    pub counted_reasoning: Option<u64>,
 }
 
 /// What `attempt` should have cost, what is recorded, how the two stand to each other, and why. The
@@ -133,7 +137,7 @@ pub(super) fn judge<'t>(
 
     let charge = policy.charge(record);
     let mut served = None;
-    let mut fits = None;
+    let mut why = Why::default();
     let (status, predicted) = if charge == Charge::Free {
         let billed = recorded.as_ref().filter(|r| !r.amount.is_zero());
         match billed {
@@ -141,7 +145,7 @@ pub(super) fn judge<'t>(
             Some(billed) => {
                 match billed_for_nothing(table, policy, attempt, billed) {
                     Billed::Because(code) => observations.push((code, None)),
-                    Billed::For(found) => fits = Some(found),
+                    Billed::For(found) => why.fits = Some(found),
                 }
                 (Status::Mismatched, Some(Money::ZERO))
             }
@@ -149,7 +153,7 @@ pub(super) fn judge<'t>(
     } else {
         let usage = record.final_usage();
         let is_lost = record.outcome == Outcome::Ok && lost(record);
-        if let Some(words) = inconsistency(&usage, record.endpoint) {
+        if let Some(words) = inconsistency(&usage, record.endpoint, is_additive(table, record)) {
             observations.push((Code::UsageInconsistent, Some(words)));
         }
         if let Some(words) = implausible(record) {
@@ -167,11 +171,9 @@ pub(super) fn judge<'t>(
                     .as_ref()
                     .filter(|_| compared.0 == Status::Mismatched);
                 if let Some(recorded) = wrong.filter(|_| !is_lost) {
-                    let found = explain(&case, recorded);
-                    if found.noise && !found.explanations.is_empty() {
-                        observations.push((Code::FloatNoise, None));
-                    }
-                    fits = Some(found);
+                    why = explained(&case, &prediction, attempt, recorded);
+                    let is_noisy = why.fits.as_ref().is_some_and(|fits| fits.noise);
+                    observations.extend(is_noisy.then_some((Code::FloatNoise, None)));
                 }
                 served = priced_as_served(table, policy, attempt, charge, prediction.total);
                 if served.is_some() {
@@ -180,7 +182,7 @@ pub(super) fn judge<'t>(
                 (compared.0, Some(prediction.total))
             }
             Err(Unpriceable(status, observation)) => {
-                let against = against_policy(table, attempt, charge, recorded.as_ref());
+                let against = against_policy(charge, recorded.as_ref());
                 let observation = match against {
                     Some(code) => Some((code, None)),
                     None => observation,
@@ -200,7 +202,8 @@ pub(super) fn judge<'t>(
         (Some(predicted), Some(recorded)) => Some(recorded.amount.checked_sub(predicted)?),
         _ => None,
     };
-    let mut findings: Vec<Code> = fits.iter().flat_map(names).collect();
+    let mut findings: Vec<Code> = why.fits.iter().flat_map(names).collect();
+    findings.extend(why.is_again.then_some(Code::LedgerDuplicate));
     findings.extend(observations.iter().map(|(code, _)| *code));
     Ok(Judgement {
         judged: Judged {
@@ -212,8 +215,45 @@ pub(super) fn judge<'t>(
         },
         observations,
         served,
-        fits,
+        fits: why.fits,
+        row: why.row,
+        counted_reasoning: counted_reasoning(attempt),
     })
+}
+
+/// Why a recorded cost is wrong.
+#[derive(Default)]
+struct Why<'t> {
+    /// What explains it; `None` where the ledger bills the right amount again.
+    fits: Option<Fits<'t>>,
+    /// The amount that it explains, where that is one of several rows.
+    row: Option<Money>,
+    /// Whether the ledger bills the attempt more than once.
+    is_again: bool,
+}
+
+fn explained<'t>(
+    case: &Case<'_, 't>,
+    prediction: &Prediction,
+    attempt: &Attempt<'_>,
+    recorded: &Recorded,
+) -> Why<'t> {
+    let one = one_of_several(attempt, recorded);
+    let is_right = |one: &Recorded| compare(prediction, Some(one), attempt).0 != Status::Mismatched;
+    let fits = match &one {
+        // The ledger's own finding says that it bills again.
+        Some(one) if is_right(one) => None,
+        Some(one) => Some(explain(case, one)),
+        None => Some(explain(case, recorded)),
+    };
+    Why {
+        row: one
+            .as_ref()
+            .filter(|_| fits.is_some())
+            .map(|one| one.amount),
+        is_again: one.is_some(),
+        fits,
+    }
 }
 
 /// What to call a wrong cost by what fits this attempt alone. Of one amount alone, any other is some
@@ -225,7 +265,12 @@ fn names(fits: &Fits<'_>) -> Vec<Code> {
             return vec![nothing.code()];
         }
     }
-    let certain = all.filter(|e| e.codes().all(|code| code != Code::MarkupUndeclared));
+    // Two causes of which one was picked out of many need other attempts to bear them out.
+    let is_free = |h: Hypothesis<'_>| h.is_inferred() || h.is_guessed() && !fits.said.contains(&h);
+    let certain = all.filter(|e| {
+        e.codes().all(|code| code != Code::MarkupUndeclared)
+            && (e.then.is_none() || !e.hypotheses().any(is_free))
+    });
     let mut all = certain.map(Explanation::codes);
     let Some(first) = all.next() else {
         return vec![Code::CostMismatch];
@@ -432,7 +477,12 @@ fn case<'a, 't>(
         endpoint: record.endpoint,
         streaming: record.streaming,
         served_model: record.served_model.as_deref(),
+        said_tiers: [
+            record.requested_tier.as_deref(),
+            record.served_tier.as_deref(),
+        ],
         usage,
+        reasoning: usage.reasoning.or_else(|| counted_reasoning(attempt)),
         times: 1,
         reports: (record.usage_reports > 1).then_some(reports),
         retried: (asked > 1).then_some(asked),
@@ -477,60 +527,61 @@ fn whole(attempt: &Attempt<'_>) -> Option<Usage> {
     usage.from_total_input(attempt.record.endpoint)
 }
 
-/// The usage that was delivered. The journal says it for an answer that was written to its end; of
-/// another it says what is to be paid, and the number of output tokens that cost this is the one.
+/// The usage that was delivered, as the upstream's journal counts it. `None` where it does not, and where
+/// reasoning has a price of its own, of which nobody knows how much was delivered.
 fn delivered(attempt: &Attempt<'_>, tariff: &Tariff<'_>) -> Option<Usage> {
     let truth = answered(attempt)?;
     let whole = whole(attempt)?;
-    if truth.completed && truth.fault.is_none() {
+    if truth.completed && truth.fault.is_none() || truth.delivered_output == whole.output {
         return Some(whole);
     }
-    let charged: Money = truth.charged.as_deref()?.parse().ok()?;
-    let full = whole.output?;
-    let with = |output| Usage {
-        output: Some(output),
+    let row = tariff.base();
+    let is_apart = row.rates.reasoning.is_some() || row.reasoning_mode == ReasoningMode::Additive;
+    if is_apart && whole.reasoning.is_some_and(|n| n > 0) {
+        return None;
+    }
+    Some(Usage {
+        output: Some(truth.delivered_output?),
         reasoning: None,
         ..whole
-    };
-    let cost = |output| {
-        let priced = predict(tariff, &with(output), attempt.record.endpoint).ok()?;
-        Some(priced.total)
-    };
-    let (mut low, mut high) = (0, full);
-    while low < high {
-        let middle = u64::midpoint(low, high);
-        if cost(middle)? >= charged {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
+    })
+}
+
+/// Reasoning tokens that the upstream's journal counts.
+fn counted_reasoning(attempt: &Attempt<'_>) -> Option<u64> {
+    answered(attempt)?.reasoning
+}
+
+/// Whether reasoning is counted besides the output of `record`.
+fn is_additive(table: &PriceTable, record: &Record) -> bool {
+    let reasons = record.final_usage().reasoning.is_some_and(|n| n > 0);
+    reasons
+        && tariff_of(table, record, &record.requested_model)
+            .is_ok_and(|(tariff, _)| tariff.base().reasoning_mode == ReasoningMode::Additive)
+}
+
+/// One row of an attempt of which only a ledger says the cost, in more than one row that bills; the
+/// dearest.
+fn one_of_several(attempt: &Attempt<'_>, recorded: &Recorded) -> Option<Recorded> {
+    if recorded.surface != LEDGER {
+        return None;
     }
-    // An upstream that charges for all of it says nothing of what was delivered.
-    (low < full && cost(low)? == charged).then(|| with(low))
+    let rows = attempt.ledger?.iter();
+    let costs = rows.filter_map(|row| read(LEDGER, row.cost.as_deref()?));
+    let costs: Vec<Recorded> = costs.filter(|cost| !cost.amount.is_zero()).collect();
+    let is_several = costs.len() > 1;
+    costs
+        .into_iter()
+        .max_by_key(|cost| cost.amount)
+        .filter(|_| is_several)
 }
 
 /// What is recorded against the policy for an answer that broke off and of which nobody knows what it
-/// should cost.
-fn against_policy(
-    table: &PriceTable,
-    attempt: &Attempt<'_>,
-    charge: Charge,
-    recorded: Option<&Recorded>,
-) -> Option<Code> {
-    if !matches!(charge, Charge::Whole | Charge::Delivered) {
-        return None;
-    }
-    let recorded = recorded?;
-    if recorded.amount.is_zero() {
-        return Some(Code::AbortUnbilled);
-    }
-    let record = attempt.record;
-    let (tariff, _) = tariff_of(table, record, &record.requested_model).ok()?;
-    let full = predict(&tariff, &whole(attempt)?, record.endpoint).ok()?;
-    let is = |amount| same_but_for_noise(recorded.amount, amount);
-    let is_full = is(full.total) || full.rounded.is_some_and(is);
-    let was_cut = answered(attempt).is_some_and(|entry| !entry.completed);
-    (charge == Charge::Delivered && is_full && was_cut).then_some(Code::AbortFull)
+/// should cost: nothing, where something is to be paid.
+fn against_policy(charge: Charge, recorded: Option<&Recorded>) -> Option<Code> {
+    let is_charged = matches!(charge, Charge::Whole | Charge::Delivered);
+    let is_nothing = recorded.is_some_and(|recorded| recorded.amount.is_zero());
+    (is_charged && is_nothing).then_some(Code::AbortUnbilled)
 }
 
 fn compare(
@@ -539,7 +590,6 @@ fn compare(
     attempt: &Attempt<'_>,
 ) -> (Status, Option<Code>) {
     let Some(recorded) = recorded else {
-        // What a bill's checks say.
         // What a bill's checks say.
         if may_still_come(attempt) {
             return (Status::Pending, None);

@@ -284,8 +284,8 @@ fn the_price_is_that_of_the_day_of_sending() {
 }
 
 /// 1,000 in and 500 out of `m`, of which the journal knows all and the answer nothing: it broke off
-/// after 800 characters, at $0.00125 as a whole and `charged` as far as it was delivered.
-fn broken(digits: &str, charged: &str) -> (Record, Truth) {
+/// after 800 characters, at $0.00125 as a whole and `delivered` tokens of it were.
+fn broken(digits: &str, delivered: u64) -> (Record, Truth) {
     let mut record = Record {
         outcome: Outcome::Cancelled,
         last_usage: Usage::default(),
@@ -297,7 +297,7 @@ fn broken(digits: &str, charged: &str) -> (Record, Truth) {
         status: 200,
         input: Some(1_000),
         output: Some(500),
-        charged: Some(charged.to_owned()),
+        delivered_output: Some(delivered),
         ..Truth::default()
     };
     (record, truth)
@@ -390,7 +390,7 @@ fn answers_that_broke_off_are_held_against_the_policy() {
             Some(Code::UsageMissing),
         ),
     ] {
-        let (record, truth) = broken(digits, delivered);
+        let (record, truth) = broken(digits, 300);
         let policy = Policy {
             abort,
             ..Policy::default()
@@ -423,7 +423,7 @@ fn without_a_journal_a_broken_answer_has_no_price_and_is_not_free() {
             ("0.00125", Code::UsageMissing),
             ("", Code::UsageMissing),
         ] {
-            let (record, _) = broken(digits, "");
+            let (record, _) = broken(digits, 300);
             let judged = judge(&table, policy, &Attempt::seen(&record)).expect("small");
             let judged = judged.judged;
             assert_eq!((judged.status, judged.predicted), (Status::NoUsage, None));
@@ -461,7 +461,7 @@ fn a_free_hit_that_is_billed_is_told_from_an_error() {
 #[test]
 fn each_attempt_at_the_upstream_is_paid_for_where_the_policy_says_so() {
     let table = PriceTable::read("t.csv", TABLE).expect("valid");
-    let (_, truth) = broken("", "");
+    let (_, truth) = broken("", 0);
     let entries = [truth.clone(), truth];
     for (retry, digits, code) in [
         (OnRetry::Free, "0.00125", None),

@@ -185,15 +185,15 @@ impl<'a> Assembly<'a> {
             .ok_or(AssemblyError::UnplannedEndpoint(record.endpoint))?
             .add(record, self.limits.unwrap_or(&none));
         self.series.add(record);
-        self.bill.add(attempt)?;
-        if let Some(truths) = attempt.truth {
-            self.verifier.add(record, truths)?;
-            if (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured) {
-                self.answered.all += 1;
-                self.answered.in_journal += u64::from(!truths.is_empty());
-                if let [truth] = truths {
-                    hold_against(&mut self.against_truth, record, truth);
-                }
+        let judged = self.bill.add(attempt)?;
+        self.verifier.add(attempt, &judged)?;
+        if let Some(truths) = attempt.truth
+            && (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured)
+        {
+            self.answered.all += 1;
+            self.answered.in_journal += u64::from(!truths.is_empty());
+            if let [truth] = truths {
+                hold_against(&mut self.against_truth, record, truth);
             }
         }
         Ok(())

@@ -31,6 +31,7 @@ fn entry(seq: u64, nonce: &str) -> JournalEntry {
         cost: Some("0.00125".to_owned()),
         recorded_cost: None,
         charged: Some("0.00125".to_owned()),
+        delivered_output: Some(500),
         recorded: BTreeMap::new(),
         billing_faults: vec![Class::Late],
         wire_usage: None,
