@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::endpoint::Endpoint;
-use crate::money::{Currency, Money, MoneyError};
+use crate::money::{Currency, Money, MoneyError, RoundMode};
 use crate::record::{Class, Record};
 
 use super::Attempt;
@@ -136,14 +136,6 @@ pub struct EndpointBill {
     pub findings: Vec<Finding>,
     /// The attempts that are furthest off, the worst first.
     pub worst: Vec<Worst>,
-}
-
-impl std::ops::Deref for EndpointBill {
-    type Target = Sums;
-
-    fn deref(&self) -> &Sums {
-        &self.sums
-    }
 }
 
 /// An attempt whose recorded cost is off.
@@ -427,9 +419,15 @@ impl OnSurface {
     }
 }
 
+/// Digits beyond these are a float's noise: see [`FLOAT_NOISE_BELOW`](super::recorded::FLOAT_NOISE_BELOW).
+const NOISE_PLACES: u32 = 12;
+
 /// The decimal places of `amount`; zero says nothing of how fine a surface is.
 fn places(amount: Money) -> Option<u32> {
-    (!amount.is_zero()).then(|| amount.places())
+    // A float's noise is no precision.
+    let meant = amount.round(NOISE_PLACES, RoundMode::HalfEven);
+    let said = if meant.is_zero() { amount } else { meant };
+    (!said.is_zero()).then(|| said.places())
 }
 
 pub(super) fn add(sum: &mut Option<Money>, amount: Option<Money>) -> Result<(), MoneyError> {
@@ -511,10 +509,10 @@ mod tests {
         ];
         let attempts: Vec<_> = records.iter().map(Attempt::seen).collect();
         let all = bill(&attempts);
-        assert_eq!(all.unpredicted, Some((money("0.5"), 2)));
-        assert_eq!(all.recorded, Some(money("0.50125")));
-        assert_eq!(all.delta, Some(Money::ZERO));
-        assert_eq!(bill(&attempts[..1]).unpredicted, None);
+        assert_eq!(all.sums.unpredicted, Some((money("0.5"), 2)));
+        assert_eq!(all.sums.recorded, Some(money("0.50125")));
+        assert_eq!(all.sums.delta, Some(Money::ZERO));
+        assert_eq!(bill(&attempts[..1]).sums.unpredicted, None);
     }
 
     #[test]

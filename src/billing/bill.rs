@@ -232,14 +232,14 @@ mod tests {
             &table,
             &[attempt(0, "0.00125"), attempt(1, "1.25e-3")],
         ));
-        assert_eq!(bill.predicted, Some(money("0.0025")));
-        assert_eq!(bill.recorded, Some(money("0.0025")));
+        assert_eq!(bill.sums.predicted, Some(money("0.0025")));
+        assert_eq!(bill.sums.recorded, Some(money("0.0025")));
         assert_eq!(
-            (bill.delta, bill.delta_abs),
+            (bill.sums.delta, bill.sums.delta_abs),
             (Some(Money::ZERO), Some(Money::ZERO))
         );
-        assert!(bill.coverage.expect("billable").is_full());
-        assert_eq!(bill.statuses[0], (Status::Matched, 2));
+        assert!(bill.sums.coverage.expect("billable").is_full());
+        assert_eq!(bill.sums.statuses[0], (Status::Matched, 2));
         assert!(bill.findings.is_empty() && bill.worst.is_empty());
     }
 
@@ -253,12 +253,12 @@ mod tests {
             attempt(3, ""),
         ];
         let bill = openai(&bill(&table, &records));
-        assert_eq!(bill.predicted, Some(money("0.005")));
-        assert_eq!(bill.recorded, Some(money("0.00375")));
-        assert_eq!(bill.delta, Some(Money::ZERO));
-        assert_eq!(bill.delta_abs, Some(money("0.002")));
+        assert_eq!(bill.sums.predicted, Some(money("0.005")));
+        assert_eq!(bill.sums.recorded, Some(money("0.00375")));
+        assert_eq!(bill.sums.delta, Some(Money::ZERO));
+        assert_eq!(bill.sums.delta_abs, Some(money("0.002")));
         assert_eq!(
-            bill.coverage,
+            bill.sums.coverage,
             Some(Coverage {
                 both: 3,
                 billable: 4
@@ -340,14 +340,14 @@ mod tests {
         UNPRICED `codestral-late` has no price in builtin:keeprouter (did you mean `codestral-latest`?): 1 of 1 attempts, for which $0.3 is recorded
         UNPRICED the price of tokens read from a cache is unknown; fill in the column `cache_read` on line 2 of builtin:keeprouter: 1 of 9 attempts, for which $0.4 is recorded
         SERVED_MODEL_DIFFERS `magistral-small-latest` was answered by `magistral-medium-latest` on 1 of 9 attempts: $0.00125 at the price of the model asked for, $0.0045 at that of the one that answered
-        FLOAT_NOISE recorded but for a float's noise on 1 of 9 attempts: off by less than $0.000000000001 each
+        FLOAT_NOISE the recorded digits end in a float's noise on 1 of 9 attempts: less than $0.000000000001 each
         ");
         assert_eq!(
-            bill.statuses.iter().map(|(_, n)| n).sum::<u64>(),
-            bill.attempts
+            bill.sums.statuses.iter().map(|(_, n)| n).sum::<u64>(),
+            bill.sums.attempts
         );
         assert_eq!(
-            bill.coverage,
+            bill.sums.coverage,
             Some(Coverage {
                 both: 4,
                 billable: 9
@@ -366,7 +366,7 @@ mod tests {
         let bill = bill(&table, &[cut]);
         let here = openai(&bill);
         assert_eq!(
-            (here.predicted, here.recorded, here.delta),
+            (here.sums.predicted, here.sums.recorded, here.sums.delta),
             (None, None, None)
         );
         assert_eq!(
@@ -382,7 +382,7 @@ mod tests {
             ..attempt(1, "")
         };
         let only_dropped = openai(&self::bill(&table, &[dropped]));
-        assert_eq!(only_dropped.coverage, None, "nothing was billable");
+        assert_eq!(only_dropped.sums.coverage, None, "nothing was billable");
     }
 
     #[test]
@@ -400,8 +400,8 @@ mod tests {
                 in_phase(Phase::Measured, "0.00125"),
             ],
         );
-        assert_eq!(openai(&bill).attempts, 1);
-        assert_eq!(openai(&bill).recorded, Some(money("0.00125")));
+        assert_eq!(openai(&bill).sums.attempts, 1);
+        assert_eq!(openai(&bill).sums.recorded, Some(money("0.00125")));
         assert_eq!(
             bill.spent_total(),
             Spent {
@@ -455,7 +455,7 @@ mod tests {
             for endpoint in Endpoint::ALL {
                 prop_assert_eq!(one.endpoint(endpoint), other.endpoint(endpoint));
                 if let Some(bill) = one.endpoint(endpoint) {
-                    prop_assert_eq!(bill.statuses.iter().map(|(_, n)| n).sum::<u64>(), bill.attempts);
+                    prop_assert_eq!(bill.sums.statuses.iter().map(|(_, n)| n).sum::<u64>(), bill.sums.attempts);
                 }
             }
             prop_assert_eq!(one.spent_total(), other.spent_total());

@@ -183,7 +183,7 @@ pub(super) fn message(
         ),
         Code::SurfaceDisagree => format!("{words}; the first stands. So on {on}"),
         Code::FloatNoise => format!(
-            "recorded but for a float's noise on {on}: off by less than {} each",
+            "the recorded digits end in a float's noise on {on}: less than {} each",
             FLOAT_NOISE_BELOW.display(currency)
         ),
         Code::RoundingDeclared => {

@@ -240,7 +240,7 @@ fn evaluate(
         }
     }
     let coverage = bill
-        .and_then(|b| b.coverage)
+        .and_then(|b| b.sums.coverage)
         .map(|c| c.both as f64 / c.billable as f64);
     if gate.needs_coverage() && coverage.is_none_or(|c| c < enough_coverage) {
         let known = coverage.map_or_else(|| "no".to_owned(), |c| format!("{:.2} %", c * 100.0));
@@ -309,20 +309,20 @@ fn actual(gate: &Gate, numbers: &EndpointSummary, bill: Option<&EndpointBill>) -
             Number::EventsPerS => numbers.events_per_s().map(Actual::Number),
             Number::GoodputPerS => numbers.goodput_per_s().map(Actual::Number),
             Number::CostCoverage => {
-                let coverage = bill?.coverage?;
+                let coverage = bill?.sums.coverage?;
                 Some(Actual::Share(
                     coverage.both as f64 / coverage.billable as f64,
                 ))
             }
             Number::CostBias => {
                 let bill = bill?;
-                let percent: f64 = bill.bias_pct?.abs().to_string().parse().ok()?;
+                let percent: f64 = bill.sums.bias_pct?.abs().to_string().parse().ok()?;
                 // So little that it is rounded to nothing is not nothing.
-                let tiny = bill.delta.is_some_and(|delta| !delta.is_zero());
+                let tiny = bill.sums.delta.is_some_and(|delta| !delta.is_zero());
                 let least = if tiny { f64::MIN_POSITIVE } else { 0.0 };
                 Some(Actual::Share((percent / 100.0).max(least)))
             }
-            Number::CostStatus(status) => Some(Actual::Number(bill?.status(status) as f64)),
+            Number::CostStatus(status) => Some(Actual::Number(bill?.sums.status(status) as f64)),
             Number::Findings => {
                 let wrong = |f: &&Finding| f.severity == Severity::Wrong;
                 Some(Actual::Number(
@@ -342,10 +342,10 @@ fn actual(gate: &Gate, numbers: &EndpointSummary, bill: Option<&EndpointBill>) -
         Subject::Cost(cost) => {
             let bill = bill?;
             let amount = match cost {
-                Cost::Predicted => bill.predicted,
-                Cost::Recorded => bill.recorded,
-                Cost::Delta => bill.delta,
-                Cost::DeltaAbs => bill.delta_abs,
+                Cost::Predicted => bill.sums.predicted,
+                Cost::Recorded => bill.sums.recorded,
+                Cost::Delta => bill.sums.delta,
+                Cost::DeltaAbs => bill.sums.delta_abs,
             };
             Some(Actual::Money(amount?, bill.currency))
         }

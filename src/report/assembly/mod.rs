@@ -279,7 +279,7 @@ impl<'a> Assembly<'a> {
             return;
         };
         for (endpoint, bill) in bills {
-            let attempts = bill.attempts;
+            let attempts = bill.sums.attempts;
             let unread = crate::billing::ledger::unread(*endpoint, attempts, source, error);
             bill.findings.push(unread);
             bill.findings.sort_by_key(|f: &Finding| f.severity);
