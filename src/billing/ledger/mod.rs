@@ -13,7 +13,7 @@ mod join;
 #[cfg(test)]
 mod tests;
 
-pub(super) use checks::{Checks, billed_again};
 pub use checks::unread;
+pub(super) use checks::{Checks, billed_again};
 pub use format::{Columns, Entry, Format, Layout, LayoutError};
 pub use join::{Index, Join, Scope, warnings};
