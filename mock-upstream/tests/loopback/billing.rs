@@ -328,6 +328,9 @@ fn clients_that_hang_up_are_charged_by_the_policy() {
                 config.behaviour.cost.aborts = aborts;
                 let (entry, rows) = hung_up(config, path).await;
                 assert_eq!((entry.completed, entry.token_events), (false, 1));
+                // Of an endless answer only the bills that need it count each event.
+                let is_counted = aborts == Aborts::Delivered;
+                assert_eq!(entry.delivered_output, is_counted.then_some(2));
                 assert_eq!(entry.charged.as_deref(), Some(charged), "{aborts:?}");
                 assert_eq!(entry.cost.as_deref(), Some("0.000013"));
                 assert_eq!((rows.len(), rows[0]["spend"].as_str()), (1, charged));

@@ -1,6 +1,6 @@
 //! Each status, each policy, and what is found on one attempt.
 
-use super::super::testing::{money, record, usage};
+use super::super::testing::{ledger_row, money, record, usage};
 use super::*;
 use crate::billing::policy::OnAbort;
 use crate::endpoint::Endpoint;
@@ -480,6 +480,74 @@ fn each_attempt_at_the_upstream_is_paid_for_where_the_policy_says_so() {
         let judged = judge(&table, policy, &attempt).expect("small").judged;
         let codes: Vec<Code> = code.into_iter().collect();
         assert_eq!(judged.findings, codes, "{retry:?} {digits}");
+    }
+}
+
+#[test]
+fn reasoning_beside_the_output_may_exceed_it_and_is_in_the_total() {
+    let text =
+        "model,currency,per_tokens,input,output,reasoning_mode\nm,USD,1000000,0.5,1.5,additive\n";
+    let table = PriceTable::read("t.csv", text).expect("valid");
+    for (total, codes) in [(2_100, &[][..]), (1_500, &[Code::UsageInconsistent])] {
+        let record = Record {
+            last_usage: Usage {
+                reasoning: Some(600),
+                total: Some(total),
+                ..usage(1000, 500)
+            },
+            ..attempt("0.00215")
+        };
+        let judgement = judge(&table, Policy::default(), &Attempt::seen(&record)).expect("small");
+        assert_eq!(judgement.judged.status, Status::Matched);
+        assert_eq!(judgement.judged.findings, codes, "{total}");
+    }
+}
+
+#[test]
+fn a_ledger_that_bills_twice_is_that_cause_and_no_other() {
+    let table = PriceTable::read("t.csv", TABLE).expect("valid");
+    for (cost, codes) in [
+        ("0.00125", &[Code::LedgerDuplicate][..]),
+        ("0.00175", &[Code::RatesSwapped, Code::LedgerDuplicate]),
+    ] {
+        let record = attempt("");
+        let rows = [ledger_row(cost), ledger_row(cost)];
+        let attempt = Attempt {
+            ledger: Some(&rows),
+            ..Attempt::seen(&record)
+        };
+        let judged = judge(&table, Policy::default(), &attempt)
+            .expect("small")
+            .judged;
+        assert_eq!(judged.status, Status::Mismatched);
+        assert_eq!(judged.findings, codes, "{cost}");
+    }
+}
+
+#[test]
+fn an_answer_that_was_delivered_whole_before_it_broke_off_is_paid_for_whole() {
+    let table = PriceTable::read("t.csv", TABLE).expect("valid");
+    let policy = Policy {
+        abort: OnAbort::Delivered,
+        ..Policy::default()
+    };
+    for (delivered, predicted, codes) in [
+        (Some(500), Some("0.00125"), &[][..]),
+        (Some(300), Some("0.00095"), &[Code::AbortFull]),
+        (None, None, &[Code::UsageMissing]),
+    ] {
+        let (record, truth) = broken("0.00125", 0);
+        let truth = Truth {
+            delivered_output: delivered,
+            ..truth
+        };
+        let attempt = Attempt {
+            truth: Some(std::slice::from_ref(&truth)),
+            ..Attempt::seen(&record)
+        };
+        let judged = judge(&table, policy, &attempt).expect("small").judged;
+        assert_eq!(judged.predicted, predicted.map(money), "{delivered:?}");
+        assert_eq!(judged.findings, codes, "{delivered:?}");
     }
 }
 
