@@ -1,7 +1,7 @@
 //! What a run should have cost, what the gateway says that it cost, and where the two differ.
 //!
-//! In: a price table ([`prices`]), the facts ([`Record`](crate::record::Record)s) and, where the
-//! upstream kept a journal, its [`Truth`](crate::truth::Truth). Out: a prediction from the usage
+//! In: a price table ([`prices`]), the facts ([`Record`]s) and, where the
+//! upstream kept a journal, its [`Truth`]. Out: a prediction from the usage
 //! ([`predict`]), the recorded cost that stands ([`recorded`]), one status for each attempt
 //! ([`reconcile`], under the rules of [`policy`]), what they add up to ([`bill`]), also by load
 //! ([`load`]) and under a declared rounding ([`rounding`]), usage and texts held against the truth

@@ -1,7 +1,7 @@
 //! A gateway's ledger, held against the attempts of a run.
 //!
 //! In: the rows of a ledger (CSV, one by one) and an [`Index`] of the run's ids. Out: each row with
-//! exactly one status ([`Join`]), and what is wrong with them ([`Checks`]). A row is joined by an id
+//! exactly one status ([`Join`]), and what is wrong with them (`Checks`). A row is joined by an id
 //! and by nothing else: what joins none is listed, not guessed.
 //!
 //! Memory grows with the run's attempts, about a hundred bytes each, and not with the ledger.
