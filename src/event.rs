@@ -129,6 +129,50 @@ pub enum Oddity {
     InvalidUtf8,
     /// A token count that is negative, fractional or no number; it was not taken.
     UsageNotANumber,
+    /// A delta for a block or call after its stop, or after the stop reason.
+    DeltaAfterStop,
+    /// A block that begins while another is open.
+    BlocksOverlap,
+    /// A block's index is not that of the block before and one.
+    BlockIndex,
+    /// A call's index is not that of the call before and one.
+    CallIndex,
+    /// A delta of another kind than its block: text in a thinking block.
+    DeltaInWrongBlock,
+    /// A stop reason that the content contradicts: calls, and not the reason of calls; or the other
+    /// way round.
+    StopReason,
+    /// `message_start` says that the input has no tokens.
+    StartUsageZero,
+    /// The stream had no usage, though it was asked for or the protocol has one.
+    UsageMissing,
+    /// Counts that cannot be: more cached than there are, a total that is no sum, an output that
+    /// shrinks.
+    UsageInconsistent,
+    /// The terminator came again.
+    TerminatorRepeated,
+    /// A content block without content.
+    EmptyBlock,
+    /// A list of tool calls without any.
+    EmptyToolCalls,
+    /// Arguments that are an empty text, where an empty object is meant.
+    EmptyArguments,
+    /// No stop reason.
+    FinishMissing,
+    /// The stop reason came again.
+    FinishRepeated,
+    /// A thinking block without its signature.
+    SignatureMissing,
+    /// A first delta without the role.
+    RoleMissing,
+    /// A block that was never closed.
+    BlockLeftOpen,
+    /// `message_start` came again, or not first.
+    MessageStart,
+    /// Chunks of one stream name different responses.
+    IdChanged,
+    /// A call without an id.
+    CallIdMissing,
 }
 
 impl Oddity {
@@ -148,6 +192,27 @@ impl Oddity {
             Self::ContentType => "content_type",
             Self::InvalidUtf8 => "invalid_utf8",
             Self::UsageNotANumber => "usage_not_a_number",
+            Self::DeltaAfterStop => "delta_after_stop",
+            Self::BlocksOverlap => "blocks_overlap",
+            Self::BlockIndex => "block_index",
+            Self::CallIndex => "call_index",
+            Self::DeltaInWrongBlock => "delta_in_wrong_block",
+            Self::StopReason => "stop_reason",
+            Self::StartUsageZero => "start_usage_zero",
+            Self::UsageMissing => "usage_missing",
+            Self::UsageInconsistent => "usage_inconsistent",
+            Self::TerminatorRepeated => "terminator_repeated",
+            Self::EmptyBlock => "empty_block",
+            Self::EmptyToolCalls => "empty_tool_calls",
+            Self::EmptyArguments => "empty_arguments",
+            Self::FinishMissing => "finish_missing",
+            Self::FinishRepeated => "finish_repeated",
+            Self::SignatureMissing => "signature_missing",
+            Self::RoleMissing => "role_missing",
+            Self::BlockLeftOpen => "block_left_open",
+            Self::MessageStart => "message_start",
+            Self::IdChanged => "id_changed",
+            Self::CallIdMissing => "call_id_missing",
         }
     }
 }

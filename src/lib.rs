@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod money;
 pub mod seed;
 pub mod slice;
+pub mod stats;
 pub mod suggest;
 pub mod time;
 pub mod tokens;
@@ -34,6 +35,9 @@ pub mod schedule;
 pub mod timeline;
 pub mod workload;
 
+pub mod conformance;
+pub mod parity;
+
 pub mod verdict;
 
 pub mod plan;
@@ -49,5 +53,7 @@ pub mod store;
 pub mod preview;
 pub mod review;
 pub mod run;
+
+pub mod overhead;
 
 pub mod cli;

@@ -4,6 +4,7 @@
 //! turn sends; it sends nothing and reads no clock.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -13,7 +14,7 @@ use crate::billing::predict::TokenKind;
 use crate::billing::prices::{PriceRow, PriceTable};
 use crate::endpoint::Endpoint;
 use crate::money::Money;
-use crate::prompt::CacheTtl;
+use crate::prompt::{CacheTtl, Toolbox};
 use crate::protocol::{self, Encoded};
 use crate::record::{Phase, Record};
 use crate::schedule::{self, Part, Users};
@@ -53,8 +54,8 @@ pub struct Planned {
     pub record: Record,
     /// Its bytes.
     pub request: Encoded,
-    /// Names of the tools that it offers.
-    pub offered: Vec<String>,
+    /// The tools that it offers.
+    pub offered: Arc<Toolbox>,
     /// When it is hung up on, if it is.
     pub hang_up: Option<HangUp>,
 }
@@ -143,18 +144,17 @@ impl Plan {
         record.planned_input = turn.planned_input;
         record.output_limit = turn.prompt.max_output_tokens;
         record.requested_tier.clone_from(&self.dialect.service_tier);
+        if !turn.prompt.tools.is_empty() {
+            record.tool_choice = Some(turn.prompt.tool_choice.kind().to_owned());
+            record.parallel_tool_calls = turn.prompt.parallel_tool_calls;
+        }
         let request = protocol::encode(endpoint, &turn.prompt, &self.dialect);
         record.body_bytes = Some(request.body.len() as u64);
         Planned {
             record,
             request,
             hang_up: turn.hang_up.filter(|_| phase != Phase::Preflight),
-            offered: turn
-                .prompt
-                .tools
-                .into_iter()
-                .map(|tool| tool.name)
-                .collect(),
+            offered: turn.prompt.tools,
         }
     }
 
@@ -322,7 +322,7 @@ mod tests {
                 output_tokens: Size::Fixed(9),
                 tools_share: 0.0,
                 stream_share: 1.0,
-                tools: Vec::new(),
+                tools: Arc::default(),
                 tool_choice: ToolChoice::Auto,
                 cache: Cache::Unique,
                 prefix: None,

@@ -56,8 +56,28 @@ pub struct Truth {
     /// The service tier that the upstream was asked for.
     #[serde(default)]
     pub service_tier: Option<String>,
+    /// The longest time without a byte, in ns: from the request's receipt to the first frame, and
+    /// between frames. `None` where the journal does not say.
+    #[serde(default)]
+    pub silence_ns_max: Option<u64>,
+    /// Tools that the request had when the upstream got it.
+    #[serde(default)]
+    pub tools: Option<u64>,
+    /// What it said of calling them: `auto`, `required`, `none` or `named`.
+    #[serde(default)]
+    pub tool_choice: Option<String>,
+    /// Whether several calls may come in one answer, as the upstream was told; `None` where it was
+    /// not.
+    #[serde(default)]
+    pub parallel_tool_calls: Option<bool>,
     /// Tool calls in the answer.
     pub tool_calls: u64,
+    /// Marked tokens of the answer's visible text; `None` where `text_sha256` is for want of one.
+    #[serde(default)]
+    pub text_tokens: Option<u64>,
+    /// The same of its reasoning.
+    #[serde(default)]
+    pub reasoning_tokens: Option<u64>,
     /// SHA-256 of the answer's visible text, first 16 hex digits; `None` without text, or where
     /// the journal does not say.
     #[serde(default)]

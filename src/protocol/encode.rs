@@ -258,7 +258,7 @@ fn openai<'a>(prompt: &'a Prompt, dialect: &'a Dialect) -> OpenAiRequest<'a> {
         stream_options: (prompt.stream && dialect.include_usage).then_some(StreamOptions {
             include_usage: true,
         }),
-        tools: prompt.tools.iter().map(openai_tool).collect(),
+        tools: prompt.tools.tools().iter().map(openai_tool).collect(),
         tool_choice: has_tools.then_some(match &prompt.tool_choice {
             ToolChoice::Auto => OpenAiToolChoice::Word("auto"),
             ToolChoice::Required => OpenAiToolChoice::Word("required"),
@@ -386,6 +386,7 @@ fn anthropic<'a>(prompt: &'a Prompt, dialect: &'a Dialect) -> AnthropicRequest<'
         stream: prompt.stream,
         tools: prompt
             .tools
+            .tools()
             .iter()
             .map(|tool| AnthropicTool {
                 name: &tool.name,

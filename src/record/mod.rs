@@ -5,6 +5,7 @@
 //! happen", never zero.
 
 mod fact;
+mod tally;
 
 use std::fmt;
 
@@ -15,15 +16,20 @@ use crate::time::Offset;
 use crate::usage::Usage;
 
 pub use fact::{Fact, FactSink};
+pub use tally::Tally;
 
 /// Version of the facts' columns. Version 1 has no retries, no seconds, and less about the
 /// harness's own health; version 2 knows no service tiers, no gateway's cache, and of several usage
-/// reports only the first and the last.
-pub const FACTS_SCHEMA: &str = "weighbridge.facts/3";
+/// reports only the first and the last; version 3 knows no marks, no schemas of tools and no loops.
+pub const FACTS_SCHEMA: &str = "weighbridge.facts/4";
 
 /// Versions that can be read.
-pub const FACTS_SCHEMAS_READ: [&str; 3] =
-    ["weighbridge.facts/1", "weighbridge.facts/2", FACTS_SCHEMA];
+pub const FACTS_SCHEMAS_READ: [&str; 4] = [
+    "weighbridge.facts/1",
+    "weighbridge.facts/2",
+    "weighbridge.facts/3",
+    FACTS_SCHEMA,
+];
 
 /// Which part of the run an attempt belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -211,6 +217,11 @@ pub struct Record {
     pub output_limit: Option<u64>,
     /// The service tier asked for, if any.
     pub requested_tier: Option<String>,
+    /// Whether a tool must be called, as asked: `auto`, `required`, `none` or `named`; `None` where no
+    /// tools are offered.
+    pub tool_choice: Option<String>,
+    /// Whether several calls may come in one answer, where that is said.
+    pub parallel_tool_calls: Option<bool>,
     /// Bytes of the request's body.
     pub body_bytes: Option<u64>,
     /// Requests in flight at this endpoint, this one included, when it was sent.
@@ -221,6 +232,11 @@ pub struct Record {
     pub due: Option<Offset>,
     /// Just before the transport was asked to send.
     pub sent: Option<Offset>,
+    /// When the first turn of its session was sent; the same as `sent` for that turn.
+    pub session_sent: Option<Offset>,
+    /// How its session ended, if it did with this attempt; only of sessions that may have several
+    /// turns.
+    pub session_end: Option<SessionEnd>,
     /// Whether a new connection was made while this request waited for its first byte, so that
     /// its latency holds a connect.
     pub connected: bool,
@@ -254,6 +270,10 @@ pub struct Record {
     pub first_visible: Option<Offset>,
     /// Last event of class R, V, A or G of a stream.
     pub last_token: Option<Offset>,
+    /// First event of class A or G of a stream.
+    pub first_call: Option<Offset>,
+    /// When the last of its tool calls was complete; only of streams whose calls all were.
+    pub all_calls: Option<Offset>,
     /// The protocol's terminator, or the end of a whole body.
     pub terminator: Option<Offset>,
     /// When the harness was done with it: drained to the end, failed or cut.
@@ -275,10 +295,47 @@ pub struct Record {
     pub text_sha256: Option<String>,
     /// SHA-256 of the reasoning, first 16 hex digits; `None` without reasoning.
     pub reasoning_sha256: Option<String>,
+    /// Digest of the names of its calls, in order; `None` without calls.
+    pub call_names_sha256: Option<String>,
+    /// Digest of the arguments of its calls, in order, as JSON values without their marks; `None`
+    /// without calls, or if one's arguments are no JSON.
+    pub call_arguments_sha256: Option<String>,
     /// The stop reason as received.
     pub finish: Option<String>,
     /// Oddities by name, and how often.
     pub oddities: Vec<(String, u64)>,
+    /// What the marks in text and reasoning say: see [`Tally`]'s names in `timeline`. Empty where the
+    /// answer has none, as a live model's.
+    pub marks: Tally,
+}
+
+/// How a session of several turns ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEnd {
+    /// The model called no more tools.
+    Answered,
+    /// The model still called tools in the last turn that the workload allows.
+    TurnLimit,
+    /// A turn failed.
+    Failed,
+    /// The run, or the workload, stopped it.
+    Stopped,
+}
+
+impl SessionEnd {
+    /// Every way, in the order in which reports list them.
+    pub const ALL: [Self; 4] = [Self::Answered, Self::TurnLimit, Self::Failed, Self::Stopped];
+
+    /// The name in facts and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::TurnLimit => "turn_limit",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 impl Record {
@@ -298,11 +355,15 @@ impl Record {
             planned_input: 0,
             output_limit: None,
             requested_tier: None,
+            tool_choice: None,
+            parallel_tool_calls: None,
             body_bytes: None,
             in_flight: None,
             sent_utc: None,
             due: None,
             sent: None,
+            session_sent: None,
+            session_end: None,
             connected: false,
             outcome: Outcome::Dropped,
             status: None,
@@ -318,6 +379,8 @@ impl Record {
             first_reasoning: None,
             first_visible: None,
             last_token: None,
+            first_call: None,
+            all_calls: None,
             terminator: None,
             ended: None,
             counts: Counts::default(),
@@ -328,8 +391,11 @@ impl Record {
             costs: Vec::new(),
             text_sha256: None,
             reasoning_sha256: None,
+            call_names_sha256: None,
+            call_arguments_sha256: None,
             finish: None,
             oddities: Vec::new(),
+            marks: Tally::default(),
         }
     }
 }
@@ -389,6 +455,8 @@ pub struct Counts {
     pub calls: u32,
     /// Tool calls whose arguments are one complete JSON object.
     pub calls_valid: u32,
+    /// Tool calls whose arguments fit the schema of an offered tool; `None` where nobody looked.
+    pub calls_schema_valid: Option<u32>,
 }
 
 /// One tool call: the row of `calls.csv`.
@@ -406,6 +474,12 @@ pub struct CallRecord {
     pub outcome: Outcome,
     /// When the request was sent.
     pub sent_ns: Option<Offset>,
+    /// Turn of the session, from 0.
+    #[serde(default)]
+    pub turn: u32,
+    /// Requests in flight at this endpoint when the request was sent.
+    #[serde(default)]
+    pub in_flight: Option<u32>,
     /// Position of the call in the response, from 0.
     pub index: u32,
     /// The provider's id of the call.
@@ -420,6 +494,17 @@ pub struct CallRecord {
     pub valid_json: bool,
     /// First 16 hex digits of the SHA-256 of the arguments.
     pub arguments_sha256: String,
+    /// Whether the arguments fit the schema of the tool; not if it was not offered. `None` where
+    /// nobody looked.
+    #[serde(default)]
+    pub schema_valid: Option<bool>,
+    /// First 16 hex digits of the SHA-256 of the arguments as a JSON value, in one way of writing it,
+    /// its marks replaced; `None` if they are no JSON.
+    #[serde(default)]
+    pub value_sha256: Option<String>,
+    /// What the marks in the arguments say.
+    #[serde(default)]
+    pub marks: Tally,
     /// When the call was announced.
     pub announced_ns: Option<Offset>,
     /// When its arguments were complete (`time_to_tool_call` ends here); streams only.

@@ -23,7 +23,7 @@ use crate::protocol::{self, Decoder, Encoded, Mode};
 use crate::record::{CallRecord, Fact, Outcome, Phase, Record};
 use crate::surface::Surface;
 use crate::time::Offset;
-use crate::timeline::{Ending, Frame, Timeline};
+use crate::timeline::{Ending, Finished, Frame, Keep, Timeline};
 use crate::workload::HangUp;
 
 /// How long a connection is read on after the terminator: some gateways put the cost there.
@@ -162,7 +162,12 @@ impl<T: Transport> Conduct<T> {
             sent,
             ..
         } = *exchange;
-        let (mut record, mut calls, trace) = timeline.finish(self.clock.now(), ending, error_body);
+        let Finished {
+            mut record,
+            mut calls,
+            trace,
+            ..
+        } = timeline.finish(self.clock.now(), ending, error_body);
         self.redact(&mut record, &mut calls);
         if let Some(spend) = &self.shared.spend {
             spend.settle(reservation, &record, self.date(sent));
@@ -283,7 +288,14 @@ impl<'a, T: Transport> Exchange<'a, T> {
         } = turn;
         let endpoint = record.endpoint;
         let streaming = record.streaming;
-        let mut timeline = Timeline::new(record, offered, conduct.trace);
+        let mut timeline = Timeline::new(
+            record,
+            offered,
+            Keep {
+                trace: conduct.trace,
+                answer: false,
+            },
+        );
         let mut counts = conduct.meter.counts();
         counts.progress.begun();
         counts.at(endpoint).sent += 1;

@@ -441,13 +441,11 @@ impl Check<'_> {
             "auto" => ToolChoice::Auto,
             "required" => ToolChoice::Required,
             "none" => ToolChoice::None,
-            name if tools.iter().any(|tool| tool.name == name) => {
-                ToolChoice::Named(name.to_owned())
-            }
+            name if tools.has(name) => ToolChoice::Named(name.to_owned()),
             name => {
                 let known: Vec<&str> = ["auto", "required", "none"]
                     .into_iter()
-                    .chain(tools.iter().map(|t| t.name.as_str()))
+                    .chain(tools.tools().iter().map(|t| t.name.as_str()))
                     .collect();
                 let hint = suggest::clause(name, known.iter().copied());
                 self.say(
@@ -486,7 +484,7 @@ impl Check<'_> {
                 output_tokens: workload.output_tokens,
                 tools_share: workload.tools_share,
                 stream_share: workload.stream_share,
-                tools,
+                tools: tools.into(),
                 tool_choice,
                 cache: workload.cache,
                 prefix,

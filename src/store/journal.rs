@@ -57,7 +57,19 @@ struct JournalLine {
     served_model: Option<String>,
     #[serde(default)]
     service_tier: Option<String>,
+    #[serde(default)]
+    silence_ns_max: Option<u64>,
+    #[serde(default)]
+    tools: Option<u64>,
+    #[serde(default)]
+    tool_choice: Option<String>,
+    #[serde(default)]
+    parallel_tool_calls: Option<bool>,
     tool_calls: u64,
+    #[serde(default)]
+    text_tokens: Option<u64>,
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
     #[serde(default)]
     text_sha256: Option<String>,
     #[serde(default)]
@@ -195,7 +207,13 @@ impl From<JournalLine> for Truth {
             delivered_output: line.delivered_output.filter(|_| counted),
             served_model: line.served_model,
             service_tier: line.service_tier,
+            silence_ns_max: line.silence_ns_max,
+            tools: line.tools,
+            tool_choice: line.tool_choice,
+            parallel_tool_calls: line.parallel_tool_calls,
             tool_calls: line.tool_calls,
+            text_tokens: line.text_tokens,
+            reasoning_tokens: line.reasoning_tokens,
             text_sha256: line.text_sha256,
             reasoning_sha256: line.reasoning_sha256,
             finish: line.finish,

@@ -10,7 +10,7 @@ use csv::StringRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Endpoint;
-use crate::record::{Class, Counts, EventStamp, Outcome, Phase, Record};
+use crate::record::{Class, Counts, EventStamp, Outcome, Phase, Record, SessionEnd, Tally};
 use crate::time::Offset;
 use crate::usage::Usage;
 
@@ -41,17 +41,29 @@ pub(super) struct Row<'a> {
     sent_utc: Option<&'a str>,
     due_ns: Option<Offset>,
     sent_ns: Option<Offset>,
+    #[serde(default)]
+    session_sent_ns: Option<Offset>,
+    #[serde(default)]
+    session_end: Option<SessionEnd>,
     first_byte_ns: Option<Offset>,
     first_token_ns: Option<Offset>,
     first_reasoning_ns: Option<Offset>,
     first_visible_ns: Option<Offset>,
     last_token_ns: Option<Offset>,
+    #[serde(default)]
+    first_call_ns: Option<Offset>,
+    #[serde(default)]
+    all_calls_ns: Option<Offset>,
     terminator_ns: Option<Offset>,
     ended_ns: Option<Offset>,
     connected: bool,
     in_flight: Option<u32>,
     planned_input: u64,
     output_limit: Option<u64>,
+    #[serde(default)]
+    tool_choice: Option<&'a str>,
+    #[serde(default)]
+    parallel_tool_calls: Option<bool>,
     #[serde(default)]
     body_bytes: Option<u64>,
     bytes: u64,
@@ -72,6 +84,8 @@ pub(super) struct Row<'a> {
     silence_max_ns: u64,
     calls: u32,
     calls_valid: u32,
+    #[serde(default)]
+    calls_schema_valid: Option<u32>,
     first_input: Option<u64>,
     first_cache_read: Option<u64>,
     first_cache_write: Option<u64>,
@@ -112,6 +126,10 @@ pub(super) struct Row<'a> {
     costs: Cow<'a, str>,
     text_sha256: Option<&'a str>,
     reasoning_sha256: Option<&'a str>,
+    #[serde(default)]
+    call_names_sha256: Option<&'a str>,
+    #[serde(default)]
+    call_arguments_sha256: Option<&'a str>,
     response_id: Option<&'a str>,
     request_id: Option<&'a str>,
     #[serde(default)]
@@ -120,6 +138,8 @@ pub(super) struct Row<'a> {
     gateway_cache: Option<&'a str>,
     #[serde(borrow)]
     oddities: Cow<'a, str>,
+    #[serde(default)]
+    marks: Cow<'a, Tally>,
 }
 
 /// One row of `trace.csv`: one event of the wire.
@@ -186,6 +206,7 @@ impl<'a> From<&'a Record> for Row<'a> {
             silence_max_ns,
             calls,
             calls_valid,
+            calls_schema_valid,
         } = record.counts;
         let (first, last, sum) = (record.first_usage, record.last_usage, record.summed_usage);
         Self {
@@ -209,17 +230,23 @@ impl<'a> From<&'a Record> for Row<'a> {
             sent_utc: record.sent_utc.as_deref(),
             due_ns: record.due,
             sent_ns: record.sent,
+            session_sent_ns: record.session_sent,
+            session_end: record.session_end,
             first_byte_ns: record.first_byte,
             first_token_ns: record.first_token,
             first_reasoning_ns: record.first_reasoning,
             first_visible_ns: record.first_visible,
             last_token_ns: record.last_token,
+            first_call_ns: record.first_call,
+            all_calls_ns: record.all_calls,
             terminator_ns: record.terminator,
             ended_ns: record.ended,
             connected: record.connected,
             in_flight: record.in_flight,
             planned_input: record.planned_input,
             output_limit: record.output_limit,
+            tool_choice: record.tool_choice.as_deref(),
+            parallel_tool_calls: record.parallel_tool_calls,
             body_bytes: record.body_bytes,
             bytes,
             frames,
@@ -238,6 +265,7 @@ impl<'a> From<&'a Record> for Row<'a> {
             silence_max_ns,
             calls,
             calls_valid,
+            calls_schema_valid,
             first_input: first.input,
             first_cache_read: first.cache_read,
             first_cache_write: first.cache_write,
@@ -266,11 +294,14 @@ impl<'a> From<&'a Record> for Row<'a> {
             costs: object(&record.costs),
             text_sha256: record.text_sha256.as_deref(),
             reasoning_sha256: record.reasoning_sha256.as_deref(),
+            call_names_sha256: record.call_names_sha256.as_deref(),
+            call_arguments_sha256: record.call_arguments_sha256.as_deref(),
             response_id: record.response_id.as_deref(),
             request_id: record.request_id.as_deref(),
             call_id: record.call_id.as_deref(),
             gateway_cache: record.gateway_cache.as_deref(),
             oddities: object(&record.oddities),
+            marks: Cow::Borrowed(&record.marks),
         }
     }
 }
@@ -278,6 +309,7 @@ impl<'a> From<&'a Record> for Row<'a> {
 impl TryFrom<Row<'_>> for Record {
     type Error = serde_json::Error;
 
+    #[expect(clippy::too_many_lines, reason = "one line a column")]
     fn try_from(row: Row<'_>) -> Result<Self, serde_json::Error> {
         let text = |cell: Option<&str>| cell.map(str::to_owned);
         Ok(Self {
@@ -294,11 +326,15 @@ impl TryFrom<Row<'_>> for Record {
             planned_input: row.planned_input,
             output_limit: row.output_limit,
             requested_tier: text(row.requested_tier),
+            tool_choice: text(row.tool_choice),
+            parallel_tool_calls: row.parallel_tool_calls,
             body_bytes: row.body_bytes,
             in_flight: row.in_flight,
             sent_utc: text(row.sent_utc),
             due: row.due_ns,
             sent: row.sent_ns,
+            session_sent: row.session_sent_ns,
+            session_end: row.session_end,
             connected: row.connected,
             outcome: row.outcome,
             status: row.status,
@@ -314,6 +350,8 @@ impl TryFrom<Row<'_>> for Record {
             first_reasoning: row.first_reasoning_ns,
             first_visible: row.first_visible_ns,
             last_token: row.last_token_ns,
+            first_call: row.first_call_ns,
+            all_calls: row.all_calls_ns,
             terminator: row.terminator_ns,
             ended: row.ended_ns,
             counts: Counts {
@@ -334,6 +372,7 @@ impl TryFrom<Row<'_>> for Record {
                 silence_max_ns: row.silence_max_ns,
                 calls: row.calls,
                 calls_valid: row.calls_valid,
+                calls_schema_valid: row.calls_schema_valid,
             },
             first_usage: Usage {
                 input: row.first_input,
@@ -369,8 +408,11 @@ impl TryFrom<Row<'_>> for Record {
             costs: pairs(&row.costs)?,
             text_sha256: text(row.text_sha256),
             reasoning_sha256: text(row.reasoning_sha256),
+            call_names_sha256: text(row.call_names_sha256),
+            call_arguments_sha256: text(row.call_arguments_sha256),
             finish: text(row.finish),
             oddities: pairs(&row.oddities)?,
+            marks: row.marks.into_owned(),
         })
     }
 }

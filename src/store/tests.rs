@@ -10,7 +10,9 @@ use super::RunFolder;
 use crate::endpoint::Endpoint;
 use crate::late::Lookup;
 use crate::metrics::gap_histogram;
-use crate::record::{Class, Counts, Fact, FactSink as _, Health, Outcome, Phase, Record};
+use crate::record::{
+    Class, Counts, Fact, FactSink as _, Health, Outcome, Phase, Record, SessionEnd,
+};
 use crate::time::Offset;
 use crate::truth::Truth;
 use crate::usage::Usage;
@@ -78,6 +80,7 @@ fn record() -> Record {
         silence_max_ns: n(),
         calls: 101,
         calls_valid: 102,
+        calls_schema_valid: Some(101),
     };
     let mut usage = || Usage {
         input: Some(n()),
@@ -98,6 +101,15 @@ fn record() -> Record {
     record.reasoning_sha256 = Some("u".to_owned());
     record.finish = Some("stop".to_owned());
     record.oddities = vec![("foreign_event".to_owned(), 2)];
+    record.marks.add("text", 7);
+    record.call_names_sha256 = Some("v".to_owned());
+    record.call_arguments_sha256 = Some("w".to_owned());
+    record.tool_choice = Some("auto".to_owned());
+    record.parallel_tool_calls = Some(false);
+    record.session_sent = Some(Offset::from_nanos(104));
+    record.session_end = Some(SessionEnd::Answered);
+    record.first_call = Some(Offset::from_nanos(105));
+    record.all_calls = Some(Offset::from_nanos(106));
     record
 }
 

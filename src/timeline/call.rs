@@ -3,7 +3,8 @@
 use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
-use crate::record::{CallRecord, Record};
+use crate::prompt::{Call, Toolbox};
+use crate::record::{CallRecord, Record, Tally};
 use crate::seed;
 use crate::time::Offset;
 
@@ -34,12 +35,21 @@ impl CallState {
         }
     }
 
+    /// The call itself, as the next turn's request repeats it.
+    pub fn call(&self) -> Call {
+        Call {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            arguments: self.arguments.clone(),
+        }
+    }
+
     /// The call's row, once its request is over.
     pub fn finish(
         self,
         index: u32,
         record: &Record,
-        offered: &[String],
+        offered: &Toolbox,
         streamed: bool,
     ) -> CallRecord {
         // No arguments at all is how a tool without parameters is called.
@@ -53,13 +63,18 @@ impl CallState {
             endpoint: record.endpoint,
             outcome: record.outcome,
             sent_ns: record.sent,
+            turn: record.turn,
+            in_flight: record.in_flight,
             index,
             id: self.id,
-            offered: offered.contains(&self.name),
+            offered: offered.has(&self.name),
             name: self.name,
             argument_bytes: self.arguments.len() as u64,
             valid_json,
             arguments_sha256: seed::hex(&Sha256::digest(&self.arguments)[..8]),
+            schema_valid: None,
+            value_sha256: None,
+            marks: Tally::default(),
             announced_ns: self.announced,
             complete_ns: self.complete.filter(|_| valid_json && streamed),
         }

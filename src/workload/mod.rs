@@ -6,7 +6,7 @@
 
 mod tools;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -14,7 +14,7 @@ use rand_distr::{Distribution as _, LogNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::prompt::{CacheTtl, Message, Prefix, Prompt, Tool, ToolChoice};
+use crate::prompt::{CacheTtl, Message, Prefix, Prompt, Tool, ToolChoice, Toolbox};
 use crate::record::Class;
 use crate::{seed, tokens};
 
@@ -179,7 +179,7 @@ pub struct Spec {
     /// Share of the sessions that ask for a stream.
     pub stream_share: f64,
     /// The tools that are offered.
-    pub tools: Vec<Tool>,
+    pub tools: Arc<Toolbox>,
     /// Which tool the model must call.
     pub tool_choice: ToolChoice,
     /// Whether prompts are unique.
@@ -223,7 +223,7 @@ impl Spec {
         let tools = if with_tools {
             self.tools.clone()
         } else {
-            Vec::new()
+            Arc::default()
         };
         let nonce = match self.cache {
             Cache::Unique => Some(trace_id),
@@ -237,7 +237,7 @@ impl Spec {
                 let fixed = nonce.map_or(0, tokens::estimate)
                     + tokens::estimate(task)
                     + tokens::PER_MESSAGE
-                    + tools.iter().map(tool_tokens).sum::<u64>();
+                    + tools.tools().iter().map(tool_tokens).sum::<u64>();
                 let text = words(wanted.saturating_sub(fixed), &mut draw("text"));
                 (
                     None,
@@ -274,6 +274,7 @@ impl Spec {
         };
         let prompt = Prompt {
             prefix: self.prefix.clone(),
+            cache_conversation: None,
             model: self.model(&mut draw("model")),
             system,
             messages: vec![Message::User(user)],
@@ -304,7 +305,7 @@ impl Spec {
     pub fn input_max(&self) -> u64 {
         // The nonce, the task, the template and the tools are sent however small the wanted size.
         let tools = if self.tools_share > 0.0 {
-            self.tools.iter().map(tool_tokens).sum()
+            self.tools.tools().iter().map(tool_tokens).sum()
         } else {
             0
         };
@@ -390,7 +391,7 @@ pub fn estimate_input(prompt: &Prompt) -> u64 {
             .as_deref()
             .map_or(0, |text| tokens::PER_MESSAGE + tokens::estimate(text))
         + prompt.messages.iter().map(message).sum::<u64>()
-        + prompt.tools.iter().map(tool_tokens).sum::<u64>()
+        + prompt.tools.tools().iter().map(tool_tokens).sum::<u64>()
 }
 
 fn prefix_tokens(prefix: &Prefix) -> u64 {
@@ -437,7 +438,7 @@ mod tests {
             },
             tools_share: 0.0,
             stream_share: 1.0,
-            tools: builtin_tools(),
+            tools: Arc::new(builtin_tools()),
             tool_choice: ToolChoice::Auto,
             cache: Cache::Unique,
             prefix: None,

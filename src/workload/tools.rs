@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::prompt::Tool;
+use crate::prompt::{Tool, Toolbox};
 
 /// Three realistic tools: a look-up, a search with optional filters and enums, a computation.
-pub fn builtin() -> Vec<Tool> {
-    vec![
+pub fn builtin() -> Toolbox {
+    let tools = vec![
         Tool {
             name: "get_weather".to_owned(),
             description: "Current weather of a city: temperature, wind and sky.".to_owned(),
@@ -48,5 +48,6 @@ pub fn builtin() -> Vec<Tool> {
                 "additionalProperties": false
             }),
         },
-    ]
+    ];
+    Toolbox::new(tools).expect("sound schemas")
 }

@@ -25,7 +25,7 @@ use weighbridge::slice::Slice;
 use weighbridge::store::{JournalReader, Nonces};
 use weighbridge::surface::Surface;
 use weighbridge::time::Offset;
-use weighbridge::timeline::{Ending, Frame, Timeline};
+use weighbridge::timeline::{Ending, Frame, Keep, Timeline};
 use weighbridge::truth::Truth;
 use weighbridge::workload::HangUp;
 
@@ -305,7 +305,7 @@ pub fn exchange(
     let entry = answer.entry.clone().expect("a completion");
     let hung_up = leaves.is_some() && !entry.completed && answer.ending == MockEnding::Clean;
 
-    let mut timeline = Timeline::new(identity, turn.offered.clone(), false);
+    let mut timeline = Timeline::new(identity, turn.offered.clone(), Keep::default());
     let sent = Offset::from_duration(Duration::from_micros(now_us - START_US));
     timeline.sent(sent, utc(now_us), 1);
     let last = answer.frames.last().map_or(Duration::ZERO, |(at, _)| *at);
@@ -318,8 +318,8 @@ pub fn exchange(
     } else {
         ending
     };
-    let (record, ..) = timeline.finish(sent + last, ending, error_body);
-    (record, entry)
+    let finished = timeline.finish(sent + last, ending, error_body);
+    (finished.record, entry)
 }
 
 /// Reads an answer into a timeline, as a run does.

@@ -38,7 +38,7 @@ fn recorded_against_predicted() {
         requested_model: model.to_owned(),
         ..attempt(digits)
     };
-    for (record, status, delta, codes) in [
+    let cases = vec![
         (attempt("0.00125"), Status::Matched, Some("0"), &[][..]),
         (attempt("1.250e-03"), Status::Matched, Some("0"), &[]),
         (
@@ -103,7 +103,8 @@ fn recorded_against_predicted() {
             &[Code::Unpriced],
         ),
         (of("half", "0.1"), Status::Unpriced, None, &[Code::Unpriced]),
-    ] {
+    ];
+    for (record, status, delta, codes) in cases {
         check(&record, status, delta, codes);
     }
 }

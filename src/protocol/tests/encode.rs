@@ -1,7 +1,11 @@
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::endpoint::Endpoint;
-use crate::prompt::{CacheTtl, Call, Message, Prefix, Prompt, Tool, ToolChoice, ToolResult};
+use crate::prompt::{
+    CacheTtl, Call, Message, Prefix, Prompt, Tool, ToolChoice, ToolResult, Toolbox,
+};
 use crate::protocol::{CredentialError, Dialect, OutputLimitField, credential, encode};
 
 fn plain() -> Prompt {
@@ -10,7 +14,8 @@ fn plain() -> Prompt {
         prefix: None,
         system: None,
         messages: vec![Message::User("Hi".into())],
-        tools: vec![],
+        tools: Arc::default(),
+        cache_conversation: None,
         tool_choice: ToolChoice::Auto,
         parallel_tool_calls: None,
         max_output_tokens: None,
@@ -49,11 +54,14 @@ fn full() -> Prompt {
             },
             Message::User("Thanks".into()),
         ],
-        tools: vec![Tool {
-            name: "f".into(),
-            description: "Does it.".into(),
-            schema: json!({"type": "object"}),
-        }],
+        tools: Arc::new(
+            Toolbox::new(vec![Tool {
+                name: "f".into(),
+                description: "Does it.".into(),
+                schema: json!({"type": "object"}),
+            }])
+            .expect("sound schemas"),
+        ),
         tool_choice: ToolChoice::Required,
         parallel_tool_calls: Some(false),
         max_output_tokens: Some(64),

@@ -1,10 +1,14 @@
 //! A provider-neutral request: messages, tools, limits. `protocol` writes it for either endpoint.
 
+mod toolbox;
+
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use toolbox::{SchemaError, Toolbox};
 
 /// What one request asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,12 +17,15 @@ pub struct Prompt {
     pub model: String,
     /// A text in front of everything, which prompt caches are to keep.
     pub prefix: Option<Prefix>,
+    /// Whether prompt caches are asked to keep the conversation as far as it goes, for its next turn;
+    /// only Anthropic is asked.
+    pub cache_conversation: Option<CacheTtl>,
     /// The system prompt, on top of the conversation.
     pub system: Option<String>,
     /// The conversation, oldest first.
     pub messages: Vec<Message>,
     /// Tools the model may call; empty for plain chat.
-    pub tools: Vec<Tool>,
+    pub tools: Arc<Toolbox>,
     /// Whether and which tool the model must call; only sent when there are tools.
     pub tool_choice: ToolChoice,
     /// Whether several tool calls may come in one answer; `None` leaves the field out.
@@ -114,4 +121,16 @@ pub enum ToolChoice {
     None,
     /// This one.
     Named(String),
+}
+
+impl ToolChoice {
+    /// The kind of choice, as facts name it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Required => "required",
+            Self::None => "none",
+            Self::Named(_) => "named",
+        }
+    }
 }
