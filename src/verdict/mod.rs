@@ -13,6 +13,7 @@ use crate::billing::finding::{Finding, Severity};
 use crate::endpoint::Endpoint;
 use crate::metrics::{Bounds, EndpointSummary, Metric, Summary};
 use crate::money::{Currency, Money};
+use crate::stats::samples_needed;
 
 pub use gate::{Cost, Gate, GateError, Limit, Number, Operator, Statistic, Subject};
 pub use validity::{Evidence, Validity, validity};
@@ -272,17 +273,6 @@ fn holds_between(operator: Operator, value: Bounds, limit: f64) -> Option<bool> 
     // Every comparison but `==` that holds at both ends holds between them.
     let inside = operator == Operator::Equal && value.low < limit && limit < value.high;
     (low == high && !inside).then_some(low)
-}
-
-/// The fewest samples whose largest bounds quantile `q` from above with 95 % confidence:
-/// `ln 0.05 / ln q`, after Wilks (1941). 5 for the median, 59 for p95, 299 for p99.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positive and small"
-)]
-fn samples_needed(q: f64) -> u64 {
-    (0.05_f64.ln() / q.ln()).ceil() as u64
 }
 
 fn actual(gate: &Gate, numbers: &EndpointSummary, bill: Option<&EndpointBill>) -> Option<Actual> {

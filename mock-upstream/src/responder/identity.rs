@@ -145,10 +145,36 @@ impl Exchange<'_> {
 fn trace_id(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("traceparent")?.to_str().ok()?;
     let id = value.split('-').nth(1)?;
-    (id.len() == NONCE_DIGITS && id.bytes().all(is_lower_hex)).then(|| id.to_owned())
+    is_nonce(id).then(|| id.to_owned())
 }
 
 const NONCE_DIGITS: usize = 32;
+
+/// What stands before the nonce of a request that repeats a conversation, and behind it.
+const NAMED: (&str, char) = ("[request ", ']');
+
+/// The nonce of a prompt with these texts: the last one that is written `[request NONCE]`, since a request that goes on
+/// with a conversation repeats the nonces of those before it; else the first run of digits that is one, whatever stands
+/// behind it.
+pub(super) fn nonce_of<'a>(texts: impl Iterator<Item = &'a str>) -> Option<String> {
+    let (mut named, mut first) = (None, None);
+    for text in texts {
+        named = last_named_in(text).or(named);
+        first = first.or_else(|| nonce_in(text));
+    }
+    named.or(first)
+}
+
+fn last_named_in(text: &str) -> Option<String> {
+    text.rmatch_indices(NAMED.0).find_map(|(at, begin)| {
+        let (digits, _) = text[at + begin.len()..].split_once(NAMED.1)?;
+        is_nonce(digits).then(|| digits.to_owned())
+    })
+}
+
+fn is_nonce(digits: &str) -> bool {
+    digits.len() == NONCE_DIGITS && digits.bytes().all(is_lower_hex)
+}
 
 /// The first run of exactly 32 lower-case hexadecimal digits.
 pub(super) fn nonce_in(text: &str) -> Option<String> {

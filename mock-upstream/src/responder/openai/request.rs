@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{conversation, mistral};
 use crate::config::{Behaviour, Dialect};
 use crate::responder::ask::{Ask, Choice, Tool, read_messages, read_model, read_tool_name};
-use crate::responder::identity::nonce_in;
+use crate::responder::identity::nonce_of;
 use crate::responder::place::{Kind, Place, Problem, Voice};
 use crate::responder::refusal::Refusal;
 use crate::tokens;
@@ -304,13 +304,10 @@ fn texts(content: &Value) -> impl Iterator<Item = &str> {
         .chain(parts.filter_map(|part| part["text"].as_str()))
 }
 
-/// The nonce of the first message that has one.
+/// The nonce of the prompt.
 pub(in crate::responder) fn find_nonce(body: &Value) -> Option<String> {
-    let messages = body["messages"].as_array()?;
-    messages
-        .iter()
-        .flat_map(|message| texts(&message["content"]))
-        .find_map(nonce_in)
+    let messages = body["messages"].as_array().into_iter().flatten();
+    nonce_of(messages.flat_map(|message| texts(&message["content"])))
 }
 
 /// What a request says of calling its tools: whether it must, in words of neither API, and whether several at once.
