@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weighbridge::endpoint::Endpoint;
 
-use crate::gateway::{Body, Heard, Said, Told, Tokens, Wire};
+use crate::gateway::{Body, Heard, Said, Tokens, Told, Wire};
 
 /// A fault, by what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,10 @@ impl Plant {
         match self {
             Self::ParallelDropped => {
                 members.remove("parallel_tool_calls");
-                if let Some(choice) = members.get_mut("tool_choice").and_then(Value::as_object_mut) {
+                if let Some(choice) = members
+                    .get_mut("tool_choice")
+                    .and_then(Value::as_object_mut)
+                {
                     choice.remove("disable_parallel_tool_use");
                 }
             }
@@ -132,7 +135,9 @@ impl Plant {
                     }
                     _ => true,
                 });
-                let first = heard.iter().position(|piece| matches!(piece.said, Said::Call(..)));
+                let first = heard
+                    .iter()
+                    .position(|piece| matches!(piece.said, Said::Call(..)));
                 let first = first.expect("calls");
                 let mut at = 0;
                 heard.retain(|piece| {
@@ -171,7 +176,10 @@ impl Plant {
                 let event = heard.iter().find(finish).expect("a reason").event;
                 heard.retain(|piece| {
                     piece.event != event
-                        || !matches!(piece.said, Said::Text(_) | Said::Call(..) | Said::Arguments(..))
+                        || !matches!(
+                            piece.said,
+                            Said::Text(_) | Said::Call(..) | Said::Arguments(..)
+                        )
                 });
             }
             Self::UsageZero | Self::UsageGuessed | Self::CacheTwice => {
@@ -321,7 +329,8 @@ impl Plant {
                 let mut text = told.remove(at);
                 let into = position(told, |event| event["delta"]["type"] == "signature_delta");
                 text.at = told[into].at;
-                text.json().expect("JSON")["index"] = told[into].clone().json().expect("JSON")["index"].clone();
+                text.json().expect("JSON")["index"] =
+                    told[into].clone().json().expect("JSON")["index"].clone();
                 told.insert(into, text);
             }
             (Self::ArgumentsEmpty, Endpoint::OpenAi) => {

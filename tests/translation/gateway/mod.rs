@@ -145,9 +145,13 @@ impl Gateway {
         } else {
             hear::body(&answer.body(), end, self.wire.endpoint())
         };
-        let broke = answer.ending != Ending::Clean
-            || !heard.iter().any(|piece| piece.said == Said::End);
-        if broke && !heard.iter().any(|piece| matches!(piece.said, Said::Error(_))) {
+        let broke =
+            answer.ending != Ending::Clean || !heard.iter().any(|piece| piece.said == Said::End);
+        if broke
+            && !heard
+                .iter()
+                .any(|piece| matches!(piece.said, Said::Error(_)))
+        {
             heard.push(Heard {
                 at: end,
                 event: u32::MAX,

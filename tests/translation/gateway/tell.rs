@@ -106,7 +106,11 @@ fn message_usage(tokens: Tokens) -> Value {
 
 /// Arguments are an object, also where the upstream has none.
 fn object(arguments: &str) -> &str {
-    if arguments.is_empty() { "{}" } else { arguments }
+    if arguments.is_empty() {
+        "{}"
+    } else {
+        arguments
+    }
 }
 
 /// An answer put together.
