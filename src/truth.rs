@@ -28,10 +28,6 @@ pub struct Truth {
     pub last_write_ns: Option<u64>,
     /// Events with a token in them.
     pub token_events: u64,
-    /// Frames handed over with a token in them: fewer than events where the upstream wrote several at
-    /// once. `None` where the journal does not say.
-    #[serde(default)]
-    pub token_writes: Option<u64>,
     /// All input tokens.
     pub input: Option<u64>,
     /// Input tokens read from a cache.

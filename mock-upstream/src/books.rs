@@ -29,7 +29,6 @@ pub(crate) struct Books {
     /// The longest time without a byte up to the last write.
     silence_max: Duration,
     token_events: u64,
-    token_writes: u64,
     cost_written: bool,
     lateness_ns_max: u64,
     /// When each frame was written; `None` if the journal does not want it.
@@ -58,7 +57,6 @@ impl Books {
             last_write: None,
             silence_max: Duration::ZERO,
             token_events: 0,
-            token_writes: 0,
             cost_written: false,
             lateness_ns_max: 0,
         }
@@ -94,7 +92,6 @@ impl Books {
         self.last_write = Some(since_receipt);
         if frame.content.token_events > 0 {
             self.first_token_write.get_or_insert(since_receipt);
-            self.token_writes += 1;
             self.token_events += u64::from(frame.content.token_events);
         }
         self.cost_written |= frame.content.has_cost;
@@ -166,7 +163,6 @@ impl Books {
             frames: self.frames.len() as u64,
             frames_written: self.next as u64,
             token_events: self.token_events,
-            token_writes: Some(self.token_writes),
             lateness_ns_max: self.lateness_ns_max,
             usage: truth.usage,
             cost: truth.cost,

@@ -47,8 +47,6 @@ struct JournalLine {
     last_write_ns: Option<u64>,
     token_events: u64,
     #[serde(default)]
-    token_writes: Option<u64>,
-    #[serde(default)]
     usage: JournalUsage,
     cost: Option<String>,
     #[serde(default)]
@@ -204,7 +202,6 @@ impl From<JournalLine> for Truth {
             stream: line.stream,
             status: line.status,
             token_events: line.token_events,
-            token_writes: line.token_writes,
             cost: line.cost,
             charged: line.charged,
             delivered_output: line.delivered_output.filter(|_| counted),
@@ -360,14 +357,11 @@ mod tests {
 
     #[test]
     fn what_a_journal_says_of_tools_tokens_and_silences_is_read() {
-        let more = r#""token_writes":1,"silence_ns_max":40,"tools":2,"tool_choice":"required","parallel_tool_calls":false,"text_tokens":0,"reasoning_tokens":7,"#;
+        let more = r#""silence_ns_max":40,"tools":2,"tool_choice":"required","parallel_tool_calls":false,"text_tokens":0,"reasoning_tokens":7,"#;
         let [said] = &truths(more)[..] else {
             panic!("one truth");
         };
-        assert_eq!(
-            (said.token_writes, said.silence_ns_max),
-            (Some(1), Some(40))
-        );
+        assert_eq!(said.silence_ns_max, Some(40));
         assert_eq!(
             (said.tools, said.tool_choice.as_deref()),
             (Some(2), Some("required"))
@@ -380,7 +374,7 @@ mod tests {
         let [silent] = &truths("")[..] else {
             panic!("one truth");
         };
-        assert_eq!((silent.token_writes, silent.silence_ns_max), (None, None));
+        assert_eq!(silent.silence_ns_max, None);
         assert_eq!((silent.tools, silent.parallel_tool_calls), (None, None));
         assert_eq!((silent.text_tokens, silent.reasoning_tokens), (None, None));
     }

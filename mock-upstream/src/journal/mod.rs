@@ -51,9 +51,6 @@ pub struct JournalEntry {
     pub frames_written: u64,
     /// Token events whose last byte is in the frames written: text, reasoning, a tool call's name, a piece of its arguments.
     pub token_events: u64,
-    /// Frames written in which a token event is complete: fewer than token events where several leave in one write.
-    #[serde(default)]
-    pub token_writes: Option<u64>,
     /// The longest time by which a frame was written later than planned.
     pub lateness_ns_max: u64,
     /// Tokens of the whole answer, delivered or not. All 0 for an error; and for the answer of a stub of a test's author,

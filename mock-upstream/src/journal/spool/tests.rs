@@ -26,7 +26,6 @@ fn entry(seq: u64, nonce: &str) -> JournalEntry {
         frames: 5,
         frames_written: 5,
         token_events: 0,
-        token_writes: Some(0),
         lateness_ns_max: 6,
         usage: Usage::default(),
         cost: Some("0.00125".to_owned()),
