@@ -7,7 +7,10 @@ mod conduct;
 mod exit_codes;
 mod harness;
 mod loads;
+mod loops;
 mod outcomes;
 mod reports;
 mod truth;
+// Two arms that take turns.
+mod turns;
 mod workers;

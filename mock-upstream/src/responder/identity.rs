@@ -36,6 +36,12 @@ pub(super) fn truth_of(received: &Received<'_>, endpoint: Endpoint, body: &Value
         Endpoint::OpenAi => openai::find_nonce(body),
         Endpoint::Anthropic => anthropic::find_nonce(body),
     };
+    let (tool_choice, parallel_tool_calls) = match endpoint {
+        Endpoint::OpenAi => openai::said_of_tools(body),
+        Endpoint::Anthropic => anthropic::said_of_tools(body),
+    };
+    let offered = body["tools"].as_array().map_or(0, Vec::len);
+    let offered = u32::try_from(offered).unwrap_or(u32::MAX);
     Truth {
         endpoint,
         path: received.path.to_owned(),
@@ -47,9 +53,14 @@ pub(super) fn truth_of(received: &Received<'_>, endpoint: Endpoint, body: &Value
         usage: Usage::default(),
         cost: None,
         bill: None,
+        tools: body.is_object().then_some(offered),
+        tool_choice,
+        parallel_tool_calls,
         tool_calls: 0,
         tool_results: 0,
         turn: 0,
+        text_tokens: None,
+        reasoning_tokens: None,
         text_sha256: None,
         reasoning_sha256: None,
         finish: None,

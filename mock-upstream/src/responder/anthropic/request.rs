@@ -367,3 +367,17 @@ pub(in crate::responder) fn find_nonce(body: &Value) -> Option<String> {
 fn blocks_of(content: &Value) -> impl Iterator<Item = &Value> {
     content.as_array().into_iter().flatten()
 }
+
+/// What a request says of calling its tools: whether it must, in words of neither API, and whether several at once.
+pub(in crate::responder) fn said_of_tools(body: &Value) -> (Option<&'static str>, Option<bool>) {
+    let choice = &body["tool_choice"];
+    let word = match choice["type"].as_str() {
+        Some("auto") => Some("auto"),
+        Some("any") => Some("required"),
+        Some("none") => Some("none"),
+        Some("tool") => Some("named"),
+        _ => None,
+    };
+    let disabled = choice["disable_parallel_tool_use"].as_bool();
+    (word, disabled.map(|disabled| !disabled))
+}

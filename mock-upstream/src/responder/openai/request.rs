@@ -309,3 +309,20 @@ pub(in crate::responder) fn find_nonce(body: &Value) -> Option<String> {
     let messages = body["messages"].as_array().into_iter().flatten();
     nonce_of(messages.flat_map(|message| texts(&message["content"])))
 }
+
+/// What a request says of calling its tools: whether it must, in words of neither API, and whether several at once.
+pub(in crate::responder) fn said_of_tools(body: &Value) -> (Option<&'static str>, Option<bool>) {
+    let choice = &body["tool_choice"];
+    // A choice that leaves some of the tools says in its mode whether one of them must be called.
+    let mode = [&choice[ALLOWED_TOOLS]["mode"], &choice["mode"], choice]
+        .into_iter()
+        .find_map(Value::as_str);
+    let word = match (mode, choice["type"].as_str()) {
+        (Some("auto"), _) => Some("auto"),
+        (Some("required" | "any"), _) => Some("required"),
+        (Some("none"), _) => Some("none"),
+        (None, Some("function" | "custom")) => Some("named"),
+        _ => None,
+    };
+    (word, body["parallel_tool_calls"].as_bool())
+}
