@@ -9,10 +9,10 @@
 //! siblings do not use each other. `tests/layers.rs` holds both rules.
 
 pub mod endpoint;
+pub mod seed;
 
 pub mod gateway;
 pub mod money;
-pub mod seed;
 pub mod slice;
 pub mod stats;
 pub mod suggest;

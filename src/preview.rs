@@ -208,6 +208,29 @@ impl Preview {
             .collect()
     }
 
+    /// Of both runs of one command, which spend of one budget.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let add = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
+        self.requests = add(self.requests, other.requests);
+        self.warmup_unknown |= other.warmup_unknown;
+        self.preflights = self.preflights.saturating_add(other.preflights);
+        self.scaled |= other.scaled;
+        for (endpoint, cost) in other.endpoints {
+            match self.endpoints.iter_mut().find(|(e, _)| *e == endpoint) {
+                Some((_, sum)) => *sum = sum.plus(cost),
+                None => self.endpoints.push((endpoint, cost)),
+            }
+        }
+        self.together = self.together.plus(other.together);
+        for unpriced in other.unpriced {
+            if !self.unpriced.contains(&unpriced) {
+                self.unpriced.push(unpriced);
+            }
+        }
+        self
+    }
+
     /// How many of how many requests the budget allows if each costs as much as it can; `None`
     /// without a budget, or where the number or a price is unknown, or the sums are beyond an amount.
     pub fn allowed(&self) -> Option<(u64, u64)> {

@@ -26,6 +26,8 @@ pub(crate) struct Books {
     first_write: Option<Duration>,
     first_token_write: Option<Duration>,
     last_write: Option<Duration>,
+    /// The longest time without a byte up to the last write.
+    silence_max: Duration,
     token_events: u64,
     cost_written: bool,
     lateness_ns_max: u64,
@@ -53,6 +55,7 @@ impl Books {
             first_write: None,
             first_token_write: None,
             last_write: None,
+            silence_max: Duration::ZERO,
             token_events: 0,
             cost_written: false,
             lateness_ns_max: 0,
@@ -84,6 +87,8 @@ impl Books {
         let frame = self.frames[self.next];
         self.next += 1;
         self.first_write.get_or_insert(since_receipt);
+        let silence = since_receipt.saturating_sub(self.last_write.unwrap_or_default());
+        self.silence_max = self.silence_max.max(silence);
         self.last_write = Some(since_receipt);
         if frame.content.token_events > 0 {
             self.first_token_write.get_or_insert(since_receipt);
@@ -172,9 +177,15 @@ impl Books {
             recorded_unix_us: settlement.recorded_unix_us,
             service_tier: bill.service_tier,
             served_model: bill.served_model,
+            silence_ns_max: self.last_write.map(|_| nanoseconds(self.silence_max)),
+            tools: truth.tools,
+            tool_choice: truth.tool_choice.map(str::to_owned),
+            parallel_tool_calls: truth.parallel_tool_calls,
             tool_calls: truth.tool_calls,
             tool_results: truth.tool_results,
             turn: truth.turn,
+            text_tokens: truth.text_tokens,
+            reasoning_tokens: truth.reasoning_tokens,
             text_sha256: truth.text_sha256,
             reasoning_sha256: truth.reasoning_sha256,
             finish: truth.finish,

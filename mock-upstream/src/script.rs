@@ -228,12 +228,22 @@ pub struct Truth {
     pub cost: Option<String>,
     /// What is recorded of that cost; `None` for what is not billed.
     pub(crate) bill: Option<Box<Bill>>,
+    /// Tools in the request.
+    pub tools: Option<u32>,
+    /// What the request says of calling them, in words of neither API.
+    pub tool_choice: Option<&'static str>,
+    /// Whether it says that several calls may come in one answer.
+    pub parallel_tool_calls: Option<bool>,
     /// Tool calls in the answer.
     pub tool_calls: u32,
     /// Results of tools in the request.
     pub tool_results: u32,
     /// Messages of the model with calls in the request, after the last text of a user.
     pub turn: u32,
+    /// Tokens of visible text, as the journal has them.
+    pub text_tokens: Option<u64>,
+    /// Tokens of reasoning, as the journal has them.
+    pub reasoning_tokens: Option<u64>,
     /// Digest of the visible text, as the journal has it.
     pub text_sha256: Option<String>,
     /// Digest of the reasoning, as the journal has it.

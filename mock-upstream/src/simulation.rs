@@ -283,6 +283,30 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_silence_is_that_before_the_first_byte_or_between_two() {
+        let silence = |hang_up: Option<HangUp>, ping_after_ms: Option<f64>| {
+            let mut upstream = simulation(|config| {
+                let behaviour = &mut config.behaviour;
+                behaviour.timing.ttft_ms = crate::config::Distribution::Fixed(40.0);
+                behaviour.timing.gap_ms = crate::config::Distribution::Fixed(1.0);
+                behaviour.delivery.silence = Some(crate::config::Silence {
+                    ms: 100.0,
+                    before_event: 3,
+                    share: 1.0,
+                });
+                behaviour.delivery.ping_after_ms = ping_after_ms;
+            });
+            let entry = ask(&mut upstream, NOW_US, hang_up).entry;
+            entry.expect("a completion").silence_ns_max
+        };
+        assert_eq!(silence(None, None), Some(101_000_000));
+        assert_eq!(silence(None, Some(30.0)), Some(30_000_000));
+        let soon = Some(HangUp::AfterTokenEvents(2));
+        assert_eq!(silence(soon, None), Some(20_000_000));
+        assert_eq!(silence(Some(HangUp::AfterFrames(0)), None), None);
+    }
+
+    #[test]
     fn an_answer_that_breaks_off_is_no_whole_one() {
         for (kind, status) in [
             (FaultKind::Cut, Some(StatusCode::OK)),

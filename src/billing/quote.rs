@@ -3,13 +3,15 @@
 //! The input holds the cached tokens, as at the OpenAI-compatible endpoint.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use jiff::civil::Date;
 
 use crate::endpoint::Endpoint;
-use crate::money::{Currency, Money};
+use crate::money::{Currency, Money, RoundMode};
 use crate::usage::Usage;
 
+use super::diagnose::resolution::{output_range, output_range_words};
 use super::predict::{Components, Quantities, Unpredictable, price, quantities};
 use super::prices::{PriceRow, PriceTable, Tariff, TierMode};
 
@@ -52,6 +54,8 @@ pub struct Quote {
     pub declared: Option<Money>,
     /// The exact amount, half-up at four decimals.
     pub about: Money,
+    /// The output tokens that come to that, too; `None` where caches or reasoning are in the amount.
+    pub about_fits: Option<RangeInclusive<u64>>,
     /// What the exact amount is made of.
     pub components: Components,
     /// The rows that it was priced with, at least one; the last is the one that the prompt reaches.
@@ -145,6 +149,12 @@ pub fn quote(
     let rows = rows_used(&tariff, counts.prompt());
     let last = rows[rows.len() - 1];
     let prediction = price(&tariff, &counts, |rates| rates).map_err(unpredictable(last.line))?;
+    let about = prediction.total.round_half_up(SHORT_PLACES);
+    let is_plain = counts.input == asked.input && counts.output == asked.output;
+    let fits = || {
+        let mode = RoundMode::HalfUp;
+        output_range(&tariff, asked.input, about, SHORT_PLACES, mode)
+    };
     Ok(Quote {
         model: model.to_owned(),
         service_tier: base.service_tier.clone(),
@@ -152,7 +162,8 @@ pub fn quote(
         currency: base.currency,
         exact: prediction.total,
         declared: prediction.rounded,
-        about: prediction.total.round_half_up(SHORT_PLACES),
+        about,
+        about_fits: is_plain.then(fits).flatten(),
         components: prediction.components,
         rows: rows.into_iter().cloned().collect(),
         table: table.name().to_owned(),
@@ -232,6 +243,11 @@ impl fmt::Display for Quote {
                 }
                 _ => {}
             }
+        }
+        if let Some(range) = &self.about_fits {
+            let about = shown(self.about).to_string();
+            let words = output_range_words(&about, SHORT_PLACES, range);
+            writeln!(f, "  {words}")?;
         }
         let lines: Vec<String> = self.rows.iter().map(|row| row.line.to_string()).collect();
         let word = if lines.len() == 1 { "line" } else { "lines" };
@@ -328,6 +344,7 @@ mod tests {
         magistral-small-latest: $0.00125 (about $0.0013)
           input               1000 tokens  $0.0005
           output               500 tokens  $0.00075
+          recorded to 4 decimals, $0.0013 fits 500 to 566 output tokens
           priced by builtin:keeprouter, line 2, in effect from 2026-07-05, checked 2026-07-05, https://keeprouter.com/models.md
         ");
     }

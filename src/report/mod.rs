@@ -7,9 +7,9 @@
 
 mod assembly;
 mod bill;
-mod console;
+pub(crate) mod console;
 mod cost;
-mod format;
+pub(crate) mod format;
 mod inclusive;
 mod markdown;
 mod series;

@@ -14,6 +14,7 @@ mod progress;
 mod retry;
 mod shared;
 mod spend;
+mod turns;
 
 use std::sync::{Arc, Mutex};
 
@@ -36,6 +37,7 @@ pub use meter::Meter;
 pub use progress::Progress;
 pub use shared::{Shared, Stop};
 pub use spend::Spend;
+pub use turns::{Seat, Turns};
 
 use attempt::{Reached, Ticket};
 
@@ -256,6 +258,11 @@ impl<T: Transport> Conduct<T> {
             };
             if last {
                 pool.emptied.cancel();
+            }
+            let Ok(stay) = self.turn_comes(pool, part, session).await else {
+                break;
+            };
+            if last {
                 self.shared.source_ended();
             }
             measured |= part == Part::Measured;
@@ -272,6 +279,9 @@ impl<T: Transport> Conduct<T> {
             self.clone().start(turn, reservation, alive.clone(), go_on);
             // An error is a task that panicked: its missing row makes the run incomplete.
             let answer = answer.await;
+            if let Some(stay) = stay {
+                stay.over(self.clock.now());
+            }
             let think = config.think(part, self.plan.seed, session);
             let free = self.clock.now()
                 + match answer {
@@ -281,6 +291,7 @@ impl<T: Transport> Conduct<T> {
                 };
             next = self.plan.at_work(&config, number, free);
         }
+        self.leave_turns(pool);
         // The first user that worked and finds nothing more to start ends the window: from the
         // moment it would have started on, there are fewer users than the scenario says.
         if measured && let Some(at) = next {
@@ -329,8 +340,19 @@ impl<T: Transport> Conduct<T> {
                 Err(_) => tokio::select! {
                     () = settled => {}
                     () = self.shared.no_more_arrivals() => return None,
+                    () = self.others_settle() => {}
                 },
             }
+        }
+    }
+
+    /// Another run of the command may hold what this one waits for, and tells nobody here.
+    async fn others_settle(&self) {
+        if self.pools.iter().any(|pool| pool.seat.is_some()) {
+            let later = self.clock.now() + OTHERS_SETTLE;
+            self.clock.coarse_sleep_until(later).await;
+        } else {
+            std::future::pending().await
         }
     }
 
@@ -352,6 +374,9 @@ impl<T: Transport> Conduct<T> {
 /// How long a user of a closed loop waits after a refused connection.
 const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// How often a user that waits for room in a budget looks whether another run gave some back.
+const OTHERS_SETTLE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Why a turn was dropped; one text, so that they are counted as one.
 const BUDGET_USED: &str = "the budget has no room for another request";
 
@@ -371,6 +396,8 @@ pub struct Pool {
     tickets: Mutex<[(Part, Tickets); 2]>,
     /// Told when the last session is taken: nobody needs to wait any longer.
     emptied: CancellationToken,
+    /// Where two arms take turns.
+    seat: Option<Seat>,
 }
 
 impl Pool {
@@ -386,8 +413,24 @@ impl Pool {
                         .map(|part| (part, plan.schedule.tickets(part, plan.slice))),
                 ),
                 emptied: CancellationToken::new(),
+                seat: None,
             })
             .collect()
+    }
+
+    /// The pool of an arm that takes turns with another. The window of `shared` begins with the arm's
+    /// first turn.
+    ///
+    /// # Panics
+    /// If `plan` is no closed loop on one endpoint.
+    pub fn in_turns(plan: &Plan, seat: &Seat, shared: &Shared) -> Arc<[Self]> {
+        let mut pools = Self::all(plan);
+        let [pool] = Arc::get_mut(&mut pools).expect("nobody else has them yet") else {
+            panic!("turns are taken by the users of one endpoint");
+        };
+        pool.seat = Some(seat.clone());
+        shared.hold_window(pool.endpoint);
+        pools
     }
 
     /// The next session, its part of the run, and whether it is the last one.

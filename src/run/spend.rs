@@ -15,6 +15,7 @@ use crate::billing::prices::PriceTable;
 use crate::billing::recorded::evidence;
 use crate::money::{Currency, Money};
 use crate::record::{Outcome, Record};
+use crate::usage::Usage;
 
 /// The account of a run.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl Spend {
             .filter_map(|tier| {
                 let model = &record.requested_model;
                 let tariff = self.prices.tariff(model, tier.as_deref(), date)?;
-                let p = predict(&tariff, &record.final_usage(), record.endpoint).ok()?;
+                let p = predict(&tariff, &believable(record), record.endpoint).ok()?;
                 Some(p.total.max(p.rounded.unwrap_or(p.total)))
             })
             .max();
@@ -117,6 +118,16 @@ impl Spend {
     }
 }
 
+/// The usage of an answer, without an output of zero where it said something: such a count is not
+/// known, whatever a gateway says.
+fn believable(record: &Record) -> Usage {
+    let mut usage = record.final_usage();
+    usage.output = usage
+        .output
+        .filter(|&output| output > 0 || record.counts.characters == 0);
+    usage
+}
+
 /// Whether no model can have worked for the attempt: it was never sent, never connected, or refused
 /// with a status that blames the request. A 5xx can come after the work.
 fn cannot_cost(record: &Record) -> bool {
@@ -147,7 +158,6 @@ mod tests {
     use super::*;
     use crate::endpoint::Endpoint;
     use crate::record::{Class, Phase};
-    use crate::usage::Usage;
 
     fn money(text: &str) -> Money {
         text.parse().expect(text)
@@ -173,6 +183,13 @@ mod tests {
     fn refused(status: u16, recorded: Option<&str>) -> Record {
         let mut record = attempt(Outcome::HttpError, None, recorded);
         record.status = Some(status);
+        record
+    }
+
+    /// An answer with text in it.
+    fn talkative(output: Option<u64>) -> Record {
+        let mut record = attempt(Outcome::Ok, output, None);
+        record.counts.characters = 12;
         record
     }
 
@@ -209,6 +226,9 @@ mod tests {
             (attempt(Outcome::ConnectFailed, None, None), "0"),
             (from_cache(Some(5)), "25"),
             (from_cache(None), "110"),
+            (attempt(Outcome::Ok, Some(0), None), "20"),
+            (talkative(Some(0)), "110"),
+            (talkative(Some(5)), "25"),
         ] {
             let budget = Budget::new(money("1000"));
             let spend = Spend::new(prices.clone(), Some(budget.clone()));

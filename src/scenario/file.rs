@@ -370,6 +370,22 @@ impl Default for Load {
     }
 }
 
+impl Load {
+    /// Becomes a closed loop of `count` sessions by `concurrency` users who never wait. Warm-up, seed
+    /// and grace stay.
+    pub fn close(&mut self, concurrency: u32, count: u64) {
+        *self = Self {
+            concurrency: Some(concurrency),
+            count: Some(count),
+            warmup: self.warmup.clone(),
+            seed: self.seed,
+            grace: self.grace.clone(),
+            max_in_flight: self.max_in_flight.max(concurrency),
+            ..Self::default()
+        };
+    }
+}
+
 /// The arrival process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

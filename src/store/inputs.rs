@@ -21,7 +21,7 @@ const DEFAULT_SCENARIO: &str = include_str!("../../scenarios/magistral-small.tom
 const DEFAULT_ORIGIN: &str = "the embedded magistral-small.toml";
 
 /// Everything that is read before a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Inputs {
     /// The validated scenario.
     pub scenario: Scenario,

@@ -13,6 +13,7 @@ use crate::billing::finding::{Finding, Severity};
 use crate::endpoint::Endpoint;
 use crate::metrics::{Bounds, EndpointSummary, Metric, Summary};
 use crate::money::{Currency, Money};
+use crate::stats::samples_needed;
 
 pub use gate::{Cost, Gate, GateError, Limit, Number, Operator, Statistic, Subject};
 pub use validity::{Evidence, Validity, validity};
@@ -274,17 +275,6 @@ fn holds_between(operator: Operator, value: Bounds, limit: f64) -> Option<bool> 
     (low == high && !inside).then_some(low)
 }
 
-/// The fewest samples whose largest bounds quantile `q` from above with 95 % confidence:
-/// `ln 0.05 / ln q`, after Wilks (1941). 5 for the median, 59 for p95, 299 for p99.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positive and small"
-)]
-fn samples_needed(q: f64) -> u64 {
-    (0.05_f64.ln() / q.ln()).ceil() as u64
-}
-
 fn actual(gate: &Gate, numbers: &EndpointSummary, bill: Option<&EndpointBill>) -> Option<Actual> {
     match gate.subject {
         Subject::Latency(metric, statistic) => {
@@ -415,6 +405,7 @@ mod tests {
         let window = Window {
             start_ns: at(0),
             end_ns: at(1_000),
+            idle_ns: 0,
         };
         let mut summary = Summary::new(&BTreeMap::from([(Endpoint::OpenAi, window)]));
         for (outcome, ms, times) in requests {

@@ -6,29 +6,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use jiff::Timestamp;
 use mock_upstream::config::MARKER_HEADER;
 use mock_upstream::script::Ending as MockEnding;
-use mock_upstream::simulation::{Answer, HangUp as Leaves, LedgerFormat, Request, Simulation};
+use mock_upstream::simulation::{HangUp as Leaves, LedgerFormat, Request, Simulation};
 use mock_upstream::{Config, JournalEntry};
 use serde_json::{Value, json};
 use weighbridge::billing::ledger::{Format, Index, Join, Layout, Scope};
 use weighbridge::endpoint::Endpoint;
-use weighbridge::gateway::Said;
 use weighbridge::late::{LedgerRow, LedgerSummary, Lookup};
 use weighbridge::plan::{Plan, Planned};
-use weighbridge::protocol::{self, Decoder, Mode, Surfaces};
+use weighbridge::protocol::Surfaces;
 use weighbridge::record::{Outcome, Record};
 use weighbridge::scenario::Scenario;
 use weighbridge::schedule::Part;
 use weighbridge::slice::Slice;
-use weighbridge::store::{JournalReader, Nonces};
-use weighbridge::surface::Surface;
 use weighbridge::time::Offset;
-use weighbridge::timeline::{Ending, Frame, Keep, Timeline};
+use weighbridge::timeline::{Ending, Keep, Timeline};
 use weighbridge::truth::Truth;
 use weighbridge::workload::HangUp;
 
+use crate::answer::{read, truths_of, utc};
 use crate::world::{ALPHA, BETA, GAMMA};
 
 /// 2026-07-05 10:00 UTC: no ordinary answer ends on another day.
@@ -322,88 +319,16 @@ pub fn exchange(
     (finished.record, entry)
 }
 
-/// Reads an answer into a timeline, as a run does.
-fn read(
-    answer: &Answer,
-    timeline: &mut Timeline,
-    sent: Offset,
-    streaming: bool,
-    endpoint: Endpoint,
-    surfaces: &Surfaces,
-) -> (Ending, Option<(String, String)>) {
-    let Some(status) = answer.status else {
-        let reset = Ending::Broken(Outcome::Reset, "the connection was reset".to_owned());
-        return (reset, None);
-    };
-    let text = |name: &str| {
-        answer
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
-    let (mode, oddity) = protocol::mode_of(text("content-type"), streaming);
-    let said = Said::of(&answer.headers);
-    timeline.head(status.as_u16(), &said, mode == Mode::Stream);
-    for surface in surfaces.iter() {
-        if let Surface::Header(name) = surface
-            && let Some(digits) = text(name)
-        {
-            timeline.header_cost(surface.to_string(), digits.trim().to_owned());
-        }
-    }
-    let broken = match answer.ending {
-        MockEnding::Clean => Ending::Complete,
-        _ => Ending::Broken(Outcome::Reset, "the connection was reset".to_owned()),
-    };
-    if !status.is_success() {
-        return (broken, Some(protocol::error_body(&answer.body())));
-    }
-    if let Some(oddity) = oddity {
-        timeline.count_oddity(oddity);
-    }
-    let mut decoder = Decoder::new(endpoint, mode, surfaces.clone());
-    for (at, bytes) in &answer.frames {
-        timeline.frame(Frame {
-            at: sent + *at,
-            waited: true,
-            len: bytes.len(),
-            in_window: true,
-        });
-        decoder.push(bytes, &mut |event| {
-            timeline.event(&event, |at| surfaces.at(at).to_string());
-        });
-    }
-    if broken == Ending::Complete && answer.entry.as_ref().is_none_or(|entry| entry.completed) {
-        let last = answer.frames.last().map_or(Duration::ZERO, |(at, _)| *at);
-        timeline.end_of_body(sent + last, true);
-        decoder.finish(&mut |event| {
-            timeline.event(&event, |at| surfaces.at(at).to_string());
-        });
-    }
-    (broken, None)
-}
-
-fn utc(unix_us: u64) -> Timestamp {
-    Timestamp::from_microsecond(i64::try_from(unix_us).expect("this century")).expect("a moment")
-}
-
-/// Puts the journal beside the attempts, through the harness's own reader of journals.
+/// Puts the journal beside the attempts.
 fn note_truths(attempts: &mut [Seen]) {
-    let nonces = attempts.iter().map(|seen| &seen.record.trace_id);
-    let nonces: Vec<u128> = nonces.filter_map(|nonce| Nonces::parse(nonce)).collect();
-    let nonces = Nonces::new(nonces);
-    let mut truths: HashMap<String, Vec<Truth>> = HashMap::new();
-    let mut journal = JournalReader::new("journal", &nonces, |truth: Truth| {
-        truths.entry(truth.nonce.clone()).or_default().push(truth);
-        Ok(())
-    });
-    let entries = attempts.iter();
-    for entry in entries.flat_map(|seen| seen.before.iter().chain([&seen.entry])) {
-        let mut line = serde_json::to_vec(entry).expect("plain");
-        line.push(b'\n');
-        journal.push(&line).expect("the upstream's journal");
-    }
-    journal.finish().expect("nothing is left");
+    let truths = {
+        let attempts = attempts.iter();
+        let nonces = attempts.clone().map(|seen| seen.record.trace_id.as_str());
+        truths_of(
+            nonces,
+            attempts.flat_map(|seen| seen.before.iter().chain([&seen.entry])),
+        )
+    };
     for seen in attempts {
         seen.truths = truths
             .get(&seen.record.trace_id)

@@ -20,6 +20,9 @@ mod classes;
 
 // Models and prices, in the upstream's words and in the harness's.
 mod world;
+// What a client makes of an answer.
+#[path = "../support/answer.rs"]
+mod answer;
 // Sessions through the upstream: what the harness sees of them.
 mod drive;
 // What it says of that.

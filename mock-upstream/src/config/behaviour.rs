@@ -176,6 +176,9 @@ pub struct Tools {
     pub arguments: Arguments,
     /// Tokens of text before the calls, as far as the request's limit leaves them.
     pub text_tokens: u64,
+    /// Tokens of text after the calls, as far as the request's limit leaves them: on `/v1/messages` a text block of its
+    /// own. An answer without calls has none.
+    pub text_tokens_after: u64,
 }
 
 impl Default for Tools {
@@ -186,6 +189,7 @@ impl Default for Tools {
             interleave: false,
             arguments: Arguments::Valid,
             text_tokens: 0,
+            text_tokens_after: 0,
         }
     }
 }
@@ -337,6 +341,11 @@ impl Behaviour {
         at_most(
             "tools.text_tokens",
             self.tools.text_tokens,
+            OUTPUT_TOKENS_MAX,
+        )?;
+        at_most(
+            "tools.text_tokens_after",
+            self.tools.text_tokens_after,
             OUTPUT_TOKENS_MAX,
         )?;
         self.cache.check()?;

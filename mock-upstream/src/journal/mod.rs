@@ -94,6 +94,21 @@ pub struct JournalEntry {
     /// The model that the answer names, where it is not the requested one.
     #[serde(default)]
     pub served_model: Option<String>,
+    /// The longest time without a byte: from the receipt of the request to the first frame, and between frames that were
+    /// written. `None` if no frame was.
+    #[serde(default)]
+    pub silence_ns_max: Option<u64>,
+    /// Tools that the request offers. `None` if its body is no JSON object.
+    #[serde(default)]
+    pub tools: Option<u32>,
+    /// What the request says of calling them, in words of neither API: `auto`, `required`, `none`, or `named` for one that
+    /// it names. `None` if it says nothing, or nothing that either API knows.
+    #[serde(default)]
+    pub tool_choice: Option<String>,
+    /// Whether the request says that several calls may come in one answer: `parallel_tool_calls`, or the contrary of
+    /// `disable_parallel_tool_use`. `None` if it says nothing.
+    #[serde(default)]
+    pub parallel_tool_calls: Option<bool>,
     /// Tool calls in the answer.
     pub tool_calls: u32,
     /// Results of tools in the request; 0 for a request that was refused.
@@ -103,6 +118,14 @@ pub struct JournalEntry {
     /// last text of a user. 0 for a request that was refused.
     #[serde(default)]
     pub turn: u32,
+    /// Marked tokens of the whole answer's visible text, delivered or not; they are numbered from 0. 0 if the answer has no
+    /// text. `None` where it is not what was asked for: an error, a planted fault that leaves no text or a part of it, a
+    /// stub of a test's author.
+    #[serde(default)]
+    pub text_tokens: Option<u64>,
+    /// The same of the reasoning, which is numbered by itself.
+    #[serde(default)]
+    pub reasoning_tokens: Option<u64>,
     /// First 16 hexadecimal digits of the SHA-256 of the whole answer's visible text, delivered or not. `None` if the
     /// answer has no text, or is not what was asked for: an error, a planted fault, a stub of a test's author. What
     /// follows a fault was never written, and nothing may stand for what it cut off.

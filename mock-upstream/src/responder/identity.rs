@@ -36,6 +36,12 @@ pub(super) fn truth_of(received: &Received<'_>, endpoint: Endpoint, body: &Value
         Endpoint::OpenAi => openai::find_nonce(body),
         Endpoint::Anthropic => anthropic::find_nonce(body),
     };
+    let (tool_choice, parallel_tool_calls) = match endpoint {
+        Endpoint::OpenAi => openai::said_of_tools(body),
+        Endpoint::Anthropic => anthropic::said_of_tools(body),
+    };
+    let offered = body["tools"].as_array().map_or(0, Vec::len);
+    let offered = u32::try_from(offered).unwrap_or(u32::MAX);
     Truth {
         endpoint,
         path: received.path.to_owned(),
@@ -47,9 +53,14 @@ pub(super) fn truth_of(received: &Received<'_>, endpoint: Endpoint, body: &Value
         usage: Usage::default(),
         cost: None,
         bill: None,
+        tools: body.is_object().then_some(offered),
+        tool_choice,
+        parallel_tool_calls,
         tool_calls: 0,
         tool_results: 0,
         turn: 0,
+        text_tokens: None,
+        reasoning_tokens: None,
         text_sha256: None,
         reasoning_sha256: None,
         finish: None,
@@ -134,10 +145,36 @@ impl Exchange<'_> {
 fn trace_id(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("traceparent")?.to_str().ok()?;
     let id = value.split('-').nth(1)?;
-    (id.len() == NONCE_DIGITS && id.bytes().all(is_lower_hex)).then(|| id.to_owned())
+    is_nonce(id).then(|| id.to_owned())
 }
 
 const NONCE_DIGITS: usize = 32;
+
+/// What stands before the nonce of a request that repeats a conversation, and behind it.
+const NAMED: (&str, char) = ("[request ", ']');
+
+/// The nonce of a prompt with these texts: the last one that is written `[request NONCE]`, since a request that goes on
+/// with a conversation repeats the nonces of those before it; else the first run of digits that is one, whatever stands
+/// behind it.
+pub(super) fn nonce_of<'a>(texts: impl Iterator<Item = &'a str>) -> Option<String> {
+    let (mut named, mut first) = (None, None);
+    for text in texts {
+        named = last_named_in(text).or(named);
+        first = first.or_else(|| nonce_in(text));
+    }
+    named.or(first)
+}
+
+fn last_named_in(text: &str) -> Option<String> {
+    text.rmatch_indices(NAMED.0).find_map(|(at, begin)| {
+        let (digits, _) = text[at + begin.len()..].split_once(NAMED.1)?;
+        is_nonce(digits).then(|| digits.to_owned())
+    })
+}
+
+fn is_nonce(digits: &str) -> bool {
+    digits.len() == NONCE_DIGITS && digits.bytes().all(is_lower_hex)
+}
 
 /// The first run of exactly 32 lower-case hexadecimal digits.
 pub(super) fn nonce_in(text: &str) -> Option<String> {

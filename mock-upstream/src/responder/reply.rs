@@ -24,7 +24,10 @@ pub(super) struct Reply {
     /// The first characters of the nonce, which every token repeats.
     pub(super) mark: String,
     pub(super) reasoning_tokens: u64,
+    /// All of them, those after the calls included.
     pub(super) text_tokens: u64,
+    /// Those after the calls.
+    text_tokens_after: u64,
     pub(super) calls: Vec<Call>,
     /// What the answer says that it used, which is not the truth where a mistake is planted.
     pub(super) usage: Usage,
@@ -79,12 +82,18 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
     calls.limit(room - text_tokens);
     let Calls {
         list: calls,
-        is_cut,
+        mut is_cut,
     } = calls;
+    let call_tokens: u64 = calls.iter().map(Call::tokens).sum();
+    let mut text_tokens_after = 0;
     if calls.is_empty() {
         text_tokens = planned - reasoning_tokens;
+    } else if !is_cut {
+        let wanted = behaviour.tools.text_tokens_after;
+        text_tokens_after = wanted.min(room.saturating_sub(text_tokens + call_tokens));
+        is_cut = text_tokens_after < wanted;
+        text_tokens += text_tokens_after;
     }
-    let call_tokens: u64 = calls.iter().map(Call::tokens).sum();
     let usage = Usage {
         input: ask
             .input_tokens
@@ -115,6 +124,7 @@ pub(super) fn compose(ask: &Ask, cached: Cached, exchange: &Exchange<'_>) -> Rep
         mark,
         reasoning_tokens,
         text_tokens,
+        text_tokens_after,
         calls,
         usage,
         bill: Bill::default(),
@@ -191,7 +201,7 @@ impl Reply {
             .runs(self.reasoning_tokens, tokens_per_event, "r")
             .map(Step::Reasoning)
             .collect();
-        let mut texts = self.runs(self.text_tokens, tokens_per_event, "");
+        let mut texts = self.runs(self.text_before(), tokens_per_event, "");
         if shape == Shape::Mistral
             && let Some(first) = texts.next()
         {
@@ -216,7 +226,14 @@ impl Reply {
             Shape::Mistral if calls.is_empty() => {}
             Shape::Mistral => steps.push(Step::WholeCalls),
         }
+        let after = self.runs_of(self.text_before()..self.text_tokens, tokens_per_event, "");
+        steps.extend(after.map(Step::Text));
         steps
+    }
+
+    /// Tokens of text before the calls.
+    pub(super) fn text_before(&self) -> u64 {
+        self.text_tokens - self.text_tokens_after
     }
 
     /// A call's name, then the pieces of its arguments.
@@ -239,10 +256,21 @@ impl Reply {
         tokens_per_event: u64,
         prefix: &'static str,
     ) -> impl Iterator<Item = String> {
-        let starts = (0..count).step_by(usize::try_from(tokens_per_event).unwrap_or(usize::MAX));
+        self.runs_of(0..count, tokens_per_event, prefix)
+    }
+
+    /// The same of some tokens in the middle.
+    fn runs_of(
+        &self,
+        tokens: std::ops::Range<u64>,
+        tokens_per_event: u64,
+        prefix: &'static str,
+    ) -> impl Iterator<Item = String> {
+        let end = tokens.end;
+        let starts = tokens.step_by(usize::try_from(tokens_per_event).unwrap_or(usize::MAX));
         starts.map(move |start| {
             self.run(
-                start..count.min(start.saturating_add(tokens_per_event)),
+                start..end.min(start.saturating_add(tokens_per_event)),
                 prefix,
             )
         })
@@ -256,8 +284,15 @@ impl Reply {
         })
     }
 
+    /// All of it, as one string of a chat completion.
     pub(super) fn text(&self) -> String {
         self.run(0..self.text_tokens, "")
+    }
+
+    /// What stands before the calls, and after them.
+    pub(super) fn texts(&self) -> [String; 2] {
+        let before = self.text_before();
+        [0..before, before..self.text_tokens].map(|tokens| self.run(tokens, ""))
     }
 
     pub(super) fn reasoning(&self) -> String {

@@ -16,6 +16,7 @@ fn timeless(entry: &JournalEntry) -> JournalEntry {
         first_token_write_ns: None,
         last_write_ns: None,
         lateness_ns_max: 0,
+        silence_ns_max: None,
         recorded_unix_us: None,
         ..entry.clone()
     }

@@ -12,7 +12,7 @@ use super::super::finding::{Code, Finding, Findings, Scope, Sums, Tally};
 use super::super::load::SEVERAL;
 use super::super::policy::Charge;
 use super::super::reconcile::{Judged, Status};
-use super::super::recorded::amount_of;
+use super::super::recorded::{LEDGER, amount_of};
 use crate::endpoint::Endpoint;
 use crate::late::{LedgerRow, Lookup, Orphans};
 use crate::money::{Currency, Money, MoneyError};
@@ -80,7 +80,13 @@ impl Checks {
             if without_row && !is_late_too {
                 seen.push((Code::LedgerMissing, None));
             }
-            if let Some(again) = billed_again(rows)? {
+            // Each attempt of a gateway's own may have its row and be due: then they add up.
+            let adds_up = judged.status == Status::Matched
+                && judged
+                    .recorded
+                    .as_ref()
+                    .is_some_and(|r| r.surface == LEDGER);
+            if let Some(again) = billed_again(rows)?.filter(|_| !adds_up) {
                 sums.again = again;
                 let lines: Vec<String> = rows.iter().map(|row| row.line.to_string()).collect();
                 seen.push((Code::LedgerDuplicate, Some(lines.join(", "))));

@@ -388,6 +388,9 @@ fn rows_that_are_missing_twice_or_on_another_day() {
         ],
     );
     check(&paid, Some(&[right.clone(), free]), &[]);
+    // Only the ledger knows the cost, and its rows add up to what is predicted.
+    let half = ledger_row("0.000625");
+    check(&attempt(1), Some(&[half.clone(), half]), &[]);
     check(
         &paid,
         Some(&[on("2026-08-02T00:00:00Z")]),

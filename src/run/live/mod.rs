@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue};
 
 use super::progress::Progress;
+use super::turns::Seat;
 use crate::billing::budget::Budget;
 use crate::client::http::{
     ClientError, Credentials, HttpTransport, Options, certificates, ensure_descriptors,
@@ -129,6 +130,7 @@ pub struct Ready<'a> {
     plan: Plan,
     secrets: Secrets,
     in_flight_max: u64,
+    seat: Option<Seat>,
 }
 
 /// The plan of `inputs`, of a run that does not exist yet.
@@ -174,7 +176,15 @@ impl<'a> Ready<'a> {
             plan,
             secrets,
             in_flight_max: forecast.in_flight_max,
+            seat: None,
         })
+    }
+
+    /// The run takes turns with another, which has the other seat and must run at the same time.
+    #[must_use]
+    pub fn in_turns(mut self, seat: Seat) -> Self {
+        self.seat = Some(seat);
+        self
     }
 
     /// Runs into `folder`; the facts are there when this returns, also after an error in the
@@ -193,6 +203,7 @@ impl<'a> Ready<'a> {
             mut plan,
             secrets,
             in_flight_max,
+            seat,
         } = self;
         let scenario = &inputs.scenario;
         let prices = Arc::new(inputs.prices.clone());
@@ -227,6 +238,9 @@ impl<'a> Ready<'a> {
         manifest.workers = workers;
         manifest.truth = truth.as_ref().map(|(name, _)| name.clone());
         folder.write_manifest(&manifest)?;
+        if seat.is_some() {
+            folder.write_blocks(&[])?;
+        }
 
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -242,9 +256,14 @@ impl<'a> Ready<'a> {
             workers,
             trace,
             facts: writer.queue(),
+            seat: seat.clone(),
             failed: writer.failed(),
         };
         let measured = runtime.block_on(measuring.run(&mut plan, &mut manifest, watch));
+        // The other arm must not wait for one that never began, or has failed.
+        if let (Some(seat), Err(_) | Ok(false)) = (&seat, &measured) {
+            seat.close();
+        }
         // Whatever happened, what was measured goes to disk.
         let written = writer.finish();
         manifest.duration_ns = Some(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -268,10 +287,12 @@ impl<'a> Ready<'a> {
             asking.run(&runtime, clock, &mut manifest);
         }
         manifest.partial = !(matches!(measured, Ok(true)) && written.is_ok());
+        let blocks = seat.map(|seat| folder.write_blocks(&seat.blocks()));
         let noted = folder.write_manifest(&manifest);
         written?;
         measured?;
         noted?;
+        blocks.transpose()?;
         Ok(manifest)
     }
 }

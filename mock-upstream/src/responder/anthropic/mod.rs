@@ -11,7 +11,7 @@ mod usage;
 
 #[cfg(test)]
 pub(super) use request::count;
-pub(super) use request::{Limit, find_nonce, read};
+pub(super) use request::{Limit, find_nonce, read, said_of_tools};
 pub(super) use response::{stream, whole};
 
 /// An error body.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::conversation;
 use crate::config::Behaviour;
 use crate::responder::ask::{Ask, Choice, Tool, read_messages, read_model, read_tool_name};
-use crate::responder::identity::nonce_in;
+use crate::responder::identity::nonce_of;
 use crate::responder::place::{Kind, Place, Problem, Voice};
 use crate::responder::refusal::Refusal;
 use crate::tokens;
@@ -351,10 +351,33 @@ fn texts(content: &Value) -> impl Iterator<Item = &str> {
         .chain(blocks.filter_map(|block| block["text"].as_str()))
 }
 
-/// The nonce of the system prompt, or of the first message that has one.
+/// The nonce of the prompt, also in results of tools.
 pub(in crate::responder) fn find_nonce(body: &Value) -> Option<String> {
     let messages = body["messages"].as_array().into_iter().flatten();
-    texts(&body["system"])
-        .chain(messages.flat_map(|message| texts(&message["content"])))
-        .find_map(nonce_in)
+    let results = |content| blocks_of(content).map(|block| &block["content"]);
+    let said = messages
+        .map(|message| &message["content"])
+        .flat_map(|content| {
+            let inner = results(content).flat_map(texts);
+            texts(content).chain(inner)
+        });
+    nonce_of(texts(&body["system"]).chain(said))
+}
+
+fn blocks_of(content: &Value) -> impl Iterator<Item = &Value> {
+    content.as_array().into_iter().flatten()
+}
+
+/// What a request says of calling its tools: whether it must, in words of neither API, and whether several at once.
+pub(in crate::responder) fn said_of_tools(body: &Value) -> (Option<&'static str>, Option<bool>) {
+    let choice = &body["tool_choice"];
+    let word = match choice["type"].as_str() {
+        Some("auto") => Some("auto"),
+        Some("any") => Some("required"),
+        Some("none") => Some("none"),
+        Some("tool") => Some("named"),
+        _ => None,
+    };
+    let disabled = choice["disable_parallel_tool_use"].as_bool();
+    (word, disabled.map(|disabled| !disabled))
 }

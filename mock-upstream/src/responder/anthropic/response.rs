@@ -21,11 +21,10 @@ pub(in crate::responder) fn whole(ask: &Ask, reply: &Reply) -> String {
             quoted(&signature(reply)),
         ));
     }
-    if reply.text_tokens > 0 {
-        blocks.push(format!(
-            "{{\"type\":\"text\",\"text\":{}}}",
-            quoted(&reply.text())
-        ));
+    let [before, after] = reply.texts();
+    let text_block = |text: &str| format!("{{\"type\":\"text\",\"text\":{}}}", quoted(text));
+    if !before.is_empty() {
+        blocks.push(text_block(&before));
     }
     for call in &reply.calls {
         blocks.push(format!(
@@ -34,6 +33,9 @@ pub(in crate::responder) fn whole(ask: &Ask, reply: &Reply) -> String {
             quoted(&call.name),
             input(&call.arguments),
         ));
+    }
+    if !after.is_empty() {
+        blocks.push(text_block(&after));
     }
     format!(
         "{{\"id\":\"msg_{}\",\"type\":\"message\",\"role\":\"assistant\",\"model\":{},\"content\":[{}],\

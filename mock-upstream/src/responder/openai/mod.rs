@@ -13,7 +13,7 @@ mod request;
 mod response;
 mod usage;
 
-pub(super) use request::{find_nonce, read};
+pub(super) use request::{find_nonce, read, said_of_tools};
 pub(super) use response::{stream, whole};
 
 /// An error body, in the shape of the dialect.

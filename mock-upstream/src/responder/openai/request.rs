@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{conversation, mistral};
 use crate::config::{Behaviour, Dialect};
 use crate::responder::ask::{Ask, Choice, Tool, read_messages, read_model, read_tool_name};
-use crate::responder::identity::nonce_in;
+use crate::responder::identity::nonce_of;
 use crate::responder::place::{Kind, Place, Problem, Voice};
 use crate::responder::refusal::Refusal;
 use crate::tokens;
@@ -304,11 +304,25 @@ fn texts(content: &Value) -> impl Iterator<Item = &str> {
         .chain(parts.filter_map(|part| part["text"].as_str()))
 }
 
-/// The nonce of the first message that has one.
+/// The nonce of the prompt.
 pub(in crate::responder) fn find_nonce(body: &Value) -> Option<String> {
-    let messages = body["messages"].as_array()?;
-    messages
-        .iter()
-        .flat_map(|message| texts(&message["content"]))
-        .find_map(nonce_in)
+    let messages = body["messages"].as_array().into_iter().flatten();
+    nonce_of(messages.flat_map(|message| texts(&message["content"])))
+}
+
+/// What a request says of calling its tools: whether it must, in words of neither API, and whether several at once.
+pub(in crate::responder) fn said_of_tools(body: &Value) -> (Option<&'static str>, Option<bool>) {
+    let choice = &body["tool_choice"];
+    // A choice that leaves some of the tools says in its mode whether one of them must be called.
+    let mode = [&choice[ALLOWED_TOOLS]["mode"], &choice["mode"], choice]
+        .into_iter()
+        .find_map(Value::as_str);
+    let word = match (mode, choice["type"].as_str()) {
+        (Some("auto"), _) => Some("auto"),
+        (Some("required" | "any"), _) => Some("required"),
+        (Some("none"), _) => Some("none"),
+        (None, Some("function" | "custom")) => Some("named"),
+        _ => None,
+    };
+    (word, body["parallel_tool_calls"].as_bool())
 }

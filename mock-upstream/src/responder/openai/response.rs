@@ -158,12 +158,12 @@ pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behavio
         Content::NOTHING
     };
     let mut finished = false;
-    for (at, step) in &reply.steps {
+    for (index, (at, step)) in reply.steps.iter().enumerate() {
         if let Some(so_far) = running.next() {
             chunks.count(so_far);
         }
         let delta = delta(step, reply, dialect);
-        if *step == Step::WholeCalls {
+        if *step == Step::WholeCalls && index + 1 == reply.steps.len() {
             if shows_usage {
                 chunks.usage = whole_usage();
             }

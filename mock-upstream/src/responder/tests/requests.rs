@@ -50,6 +50,57 @@ fn nonce_is_the_first_run_of_exactly_32_digits_else_the_trace_id() {
 }
 
 #[test]
+fn a_request_that_goes_on_has_the_last_nonce_that_is_written_as_a_request() {
+    let (first, second, third) = ("1".repeat(32), "2".repeat(32), "3".repeat(32));
+    let user = |text: String| json!({"role": "user", "content": text});
+    let nonce = |path: &str, messages: &Value| {
+        let body = json!({"model": "m", "max_tokens": 4, "messages": messages}).to_string();
+        let script = ask_with(path, body.as_bytes(), &HeaderMap::new(), &config());
+        truth(&script).nonce.clone()
+    };
+    for (text, expected) in [
+        (format!("{first} and a digest, {second}"), &first),
+        (format!("{first} [request {second}]"), &second),
+        (
+            format!("[request {second}] [request {third}] {first}"),
+            &third,
+        ),
+        (
+            format!("{first} [request {second}0] [request {second}"),
+            &first,
+        ),
+    ] {
+        for path in [CHAT_COMPLETIONS, MESSAGES] {
+            let found = nonce(path, &json!([user(text.clone())]));
+            assert_eq!(&found, expected, "{path} {text}");
+        }
+    }
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let result =
+        |id: &str, text: String| json!({"role": "tool", "tool_call_id": id, "content": text});
+    let conversation = json!([
+        user(first.clone()),
+        {"role": "assistant", "content": null, "tool_calls": [call("a")]},
+        result("a", format!("wind [request {second}]")),
+        {"role": "assistant", "content": null, "tool_calls": [call("b")]},
+        result("b", format!("rain [request {third}]")),
+    ]);
+    assert_eq!(nonce(CHAT_COMPLETIONS, &conversation), third);
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+    let result = |id: &str, content: Value| json!({"type": "tool_result", "tool_use_id": id, "content": content});
+    let conversation = json!([
+        user(first),
+        {"role": "assistant", "content": [call("a")]},
+        {"role": "user", "content": [result("a", json!(format!("wind [request {second}]")))]},
+        {"role": "assistant", "content": [call("b")]},
+        {"role": "user", "content": [
+            result("b", json!([{"type": "text", "text": format!("rain [request {third}]")}])),
+        ]},
+    ]);
+    assert_eq!(nonce(MESSAGES, &conversation), third);
+}
+
+#[test]
 fn models_and_token_counts_are_answered_without_a_truth() {
     let received = Received {
         method: &Method::GET,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::Arguments;
+use crate::config::{Arguments, Fault, FaultKind};
 use crate::script::Content;
 use crate::tokens;
 
@@ -361,4 +361,126 @@ fn one_call_where_parallel_ones_are_forbidden() {
     config.behaviour.tools.calls = 5;
     let body = prompt(&json!({"max_tokens": 100, "tools": anthropic_tools()}));
     assert_eq!(truth(&ask(MESSAGES, &body, &config)).tool_calls, 5);
+}
+
+#[test]
+fn text_may_follow_the_calls() {
+    let mut config = config();
+    config.behaviour.tools.text_tokens = 1;
+    config.behaviour.tools.text_tokens_after = 2;
+    for (path, tools, dialect, finish) in [
+        (
+            CHAT_COMPLETIONS,
+            openai_tools(),
+            Dialect::OpenAi,
+            "tool_calls",
+        ),
+        (
+            CHAT_COMPLETIONS,
+            openai_tools(),
+            Dialect::Mistral,
+            "tool_calls",
+        ),
+        (MESSAGES, anthropic_tools(), Dialect::OpenAi, "tool_use"),
+    ] {
+        config.behaviour.dialect = dialect;
+        for stream in [false, true] {
+            let body = prompt(&json!({"stream": stream, "max_tokens": 100, "tools": tools}));
+            let script = ask(path, &body, &config);
+            let truth = truth(&script);
+            assert_eq!(truth.text_tokens, Some(3), "{path} {dialect:?}");
+            assert_eq!(truth.usage.output, 3 + 8 + 2);
+            assert_eq!(truth.finish.as_deref(), Some(finish));
+            let text = String::from_utf8(script.frames.bytes().to_vec()).expect("UTF-8");
+            let places = ["01234567.0 ", "weather", "01234567.2 "].map(|part| text.find(part));
+            assert!(places.iter().all(Option::is_some), "{text}");
+            assert!(
+                places.is_sorted() || path == CHAT_COMPLETIONS && !stream,
+                "{text}"
+            );
+            let reasons = text.matches(&format!("_reason\":\"{finish}\"")).count();
+            assert_eq!(reasons, 1, "{text}");
+        }
+    }
+    // A limit leaves one of the two.
+    let body = prompt(&json!({"stream": true, "max_tokens": 12, "tools": anthropic_tools()}));
+    let script = ask(MESSAGES, &body, &config);
+    let truth = truth(&script);
+    assert_eq!((truth.text_tokens, truth.usage.output), (Some(2), 12));
+    assert_eq!(truth.finish.as_deref(), Some("max_tokens"));
+}
+
+#[test]
+fn the_journal_has_what_a_request_says_of_its_tools() {
+    let said = |path: &str, tools: Value, more: Value| {
+        let mut body = prompt(&json!({"max_tokens": 100, "tools": tools}));
+        for (key, value) in more.as_object().expect("members") {
+            body[key] = value.clone();
+        }
+        let truth = truth(&ask(path, &body, &config())).clone();
+        assert_eq!(truth.tools, Some(2), "{body}");
+        (truth.tool_choice, truth.parallel_tool_calls)
+    };
+    let named = json!({"type": "function", "function": {"name": "now"}});
+    let allowed =
+        json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [named]}});
+    for (more, expected) in [
+        (json!({}), (None, None)),
+        (json!({"tool_choice": "auto"}), (Some("auto"), None)),
+        (json!({"tool_choice": "none"}), (Some("none"), None)),
+        (
+            json!({"tool_choice": "required", "parallel_tool_calls": false}),
+            (Some("required"), Some(false)),
+        ),
+        (json!({"tool_choice": allowed}), (Some("required"), None)),
+        (
+            json!({"tool_choice": named, "parallel_tool_calls": true}),
+            (Some("named"), Some(true)),
+        ),
+    ] {
+        assert_eq!(said(CHAT_COMPLETIONS, openai_tools(), more), expected);
+    }
+    for (choice, expected) in [
+        (json!({"type": "auto"}), (Some("auto"), None)),
+        (json!({"type": "none"}), (Some("none"), None)),
+        (
+            json!({"type": "any", "disable_parallel_tool_use": true}),
+            (Some("required"), Some(false)),
+        ),
+        (
+            json!({"type": "tool", "name": "now", "disable_parallel_tool_use": false}),
+            (Some("named"), Some(true)),
+        ),
+    ] {
+        let more = json!({"tool_choice": choice});
+        assert_eq!(said(MESSAGES, anthropic_tools(), more), expected);
+    }
+    let none = truth(&ask(
+        MESSAGES,
+        &prompt(&json!({"max_tokens": 3})),
+        &config(),
+    ))
+    .tools;
+    assert_eq!(none, Some(0));
+}
+
+#[test]
+fn no_text_is_known_and_a_broken_answer_is_not() {
+    let counts = |kind: Option<FaultKind>, share: f64| {
+        let mut config = config();
+        config.behaviour.output.reasoning_share = share;
+        config.behaviour.faults = kind.map(Fault::new).into_iter().collect();
+        let script = ask(
+            MESSAGES,
+            &prompt(&json!({"stream": true, "max_tokens": 8})),
+            &config,
+        );
+        let truth = truth(&script).clone();
+        (truth.text_tokens, truth.reasoning_tokens)
+    };
+    assert_eq!(counts(None, 0.0), (Some(8), Some(0)));
+    assert_eq!(counts(None, 1.0), (Some(0), Some(8)));
+    assert_eq!(counts(Some(FaultKind::LostEvent), 0.5), (Some(4), Some(4)));
+    assert_eq!(counts(Some(FaultKind::Cut), 0.5), (None, None));
+    assert_eq!(counts(Some(FaultKind::Status), 0.5), (None, None));
 }

@@ -1,1 +1,0 @@
-//! Statistics of paired samples: intervals by resampling blocks.
