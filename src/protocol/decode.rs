@@ -174,6 +174,17 @@ impl Decoder {
         }
     }
 
+    /// The same decoder, of a stream that was asked for token counts
+    /// (`stream_options.include_usage`): that they never come is then a departure. Anthropic's
+    /// streams and whole bodies always have them.
+    #[must_use]
+    pub fn expecting_usage(mut self) -> Self {
+        if let Protocol::OpenAi(state) = &mut self.reader.protocol {
+            state.expect_usage();
+        }
+        self
+    }
+
     /// The same decoder, which parses every event.
     #[cfg(test)]
     pub(super) fn parsing_all(mut self) -> Self {
@@ -463,23 +474,14 @@ pub(super) fn report_failure(failure: &Failure, endpoint: Endpoint, sink: &mut S
     });
 }
 
-/// Reports why the model stopped, if that was said. The names of both protocols are known on
-/// either endpoint: a gateway that mixes them up is read, and the raw text shows it.
-pub(super) fn report_finish(raw: &str, sink: &mut Sink<'_>) {
-    let reason = match raw {
-        "" => return,
-        "stop" | "end_turn" => FinishReason::Stop,
-        "stop_sequence" => FinishReason::StopSequence,
-        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => {
-            FinishReason::Length
-        }
-        "tool_calls" | "tool_use" | "function_call" => FinishReason::ToolCalls,
-        "content_filter" | "refusal" => FinishReason::Refusal,
-        "error" => FinishReason::Error,
-        "pause_turn" => FinishReason::Pause,
-        _ => FinishReason::Other,
-    };
+/// Reports why the model stopped, if that was said.
+pub(super) fn report_finish(raw: &str, sink: &mut Sink<'_>) -> Option<FinishReason> {
+    if raw.is_empty() {
+        return None;
+    }
+    let reason = FinishReason::of(raw);
     sink(Event::Finish { reason, raw });
+    Some(reason)
 }
 
 /// Reports a piece of text or reasoning, if it is not empty.

@@ -488,11 +488,13 @@ impl<'a, T: Transport> Exchange<'a, T> {
         if let Some(oddity) = oddity {
             self.timeline.count_oddity(oddity);
         }
-        Some(Decoder::new(
-            self.endpoint,
-            mode,
-            self.conduct.surfaces.clone(),
-        ))
+        let decoder = Decoder::new(self.endpoint, mode, self.conduct.surfaces.clone());
+        let asks_usage = self.conduct.plan.dialect.include_usage;
+        Some(if asks_usage && asked_stream {
+            decoder.expecting_usage()
+        } else {
+            decoder
+        })
     }
 
     /// Reads what a refusal says.

@@ -363,8 +363,6 @@ impl<T: Transport> Conduct<T> {
                 Err(_) => tokio::select! {
                     () = settled => {}
                     () = self.shared.no_more_arrivals() => return Err(NoRoom::InTime),
-
-                    () = self.shared.no_more_arrivals() => return Err(NoRoom::InTime),
                     () = self.others_settle() => {}
                 },
             }
@@ -399,6 +397,9 @@ impl<T: Transport> Conduct<T> {
 /// How long a user of a closed loop waits after a refused connection.
 const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// How often a user that waits for room in a budget looks whether another run gave some back.
+const OTHERS_SETTLE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Why a turn got no money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NoRoom {
@@ -414,9 +415,6 @@ fn said_to(answered: oneshot::Sender<Reply>) -> impl FnOnce(Reply) + Send {
         let _ = answered.send(reply);
     }
 }
-
-/// How often a user that waits for room in a budget looks whether another run gave some back.
-const OTHERS_SETTLE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Why a turn was dropped; one text, so that they are counted as one.
 const BUDGET_USED: &str = "the budget has no room for another request";

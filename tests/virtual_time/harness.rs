@@ -312,7 +312,7 @@ pub fn data(json: &str) -> Bytes {
 /// A chunk with a piece of text.
 pub fn text(word: &str) -> Bytes {
     data(&format!(
-        r#"{{"id":"c1","model":"magistral-small-latest","choices":[{{"index":0,"delta":{{"content":"{word} "}}}}]}}"#
+        r#"{{"id":"c1","model":"magistral-small-latest","choices":[{{"index":0,"delta":{{"role":"assistant","content":"{word} "}}}}]}}"#
     ))
 }
 
