@@ -18,6 +18,8 @@ mod billing;
 mod late;
 // `[load]`: what is refused, and the shipped scenario of each kind.
 mod loads;
+// Sessions of several turns, and the tools that they offer.
+mod loops;
 // `quote`, `check` and `mock`.
 mod other_commands;
 // What a terminal, a pipe and a script see: streams, escape codes, closed pipes.
