@@ -5,6 +5,7 @@
 //! a 429, a timeout or a cut stream is a record.
 
 mod attempt;
+mod capture;
 mod health;
 mod interrupt;
 pub mod live;

@@ -58,7 +58,7 @@ pub fn read(
     if let Some(oddity) = oddity {
         timeline.count_oddity(oddity);
     }
-    let mut decoder = Decoder::new(endpoint, mode, surfaces.clone());
+    let mut decoder = Decoder::new(endpoint, mode, surfaces.clone()).expecting_usage();
     for (at, bytes) in &answer.frames {
         timeline.frame(Frame {
             at: sent + *at,
