@@ -39,6 +39,12 @@ pub enum Event<'a> {
         /// A fragment of JSON text.
         fragment: &'a str,
     },
+    /// What came of this call's arguments so far is void: what follows takes its place
+    /// (Anthropic: an input in the block's start, and deltas after it).
+    ArgumentsReplaced {
+        /// The call, as in [`Event::Call`].
+        index: u32,
+    },
     /// The protocol closed this call (Anthropic: `content_block_stop`).
     CallEnd {
         /// The call, as in [`Event::Call`].
@@ -135,10 +141,10 @@ pub enum Oddity {
     FlatError,
     /// A tool call without `index`; its place was taken from its id or position.
     CallWithoutIndex,
-    /// A tool call's id or name came more than once, or in pieces.
+    /// A tool call's id or name came more than once, or in pieces, or two calls have the same id.
     CallIdentityRepeated,
-    /// Something for a content block or call that was never opened, or is closed, or is of
-    /// another kind; a block or message that begins out of its turn.
+    /// Something for a content block or call that was never opened; the end of a block that is
+    /// closed.
     OutOfBlock,
     /// Events after the terminator (some gateways put the cost there).
     AfterTerminator,
@@ -148,7 +154,8 @@ pub enum Oddity {
     InvalidUtf8,
     /// A token count that is negative, fractional or no number; it was not taken.
     UsageNotANumber,
-    /// A delta for a block or call after its stop, or after the stop reason.
+    /// A delta for a block after its stop; content, or the begin or end of a block, after the stop
+    /// reason.
     DeltaAfterStop,
     /// A block that begins while another is open.
     BlocksOverlap,
@@ -170,7 +177,7 @@ pub enum Oddity {
     UsageInconsistent,
     /// The terminator came again.
     TerminatorRepeated,
-    /// A content block without content.
+    /// A content block of text or thinking that closes without any.
     EmptyBlock,
     /// A list of tool calls without any.
     EmptyToolCalls,
@@ -182,11 +189,11 @@ pub enum Oddity {
     FinishRepeated,
     /// A thinking block without its signature.
     SignatureMissing,
-    /// A first delta without the role.
+    /// A first delta, or a whole message, without the role.
     RoleMissing,
     /// A block that was never closed.
     BlockLeftOpen,
-    /// `message_start` came again, or not first.
+    /// `message_start` came again, or not first, or not at all.
     MessageStart,
     /// Chunks of one stream name different responses.
     IdChanged,

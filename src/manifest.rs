@@ -68,6 +68,61 @@ pub struct Manifest {
     pub connects: ConnectTotals,
 }
 
+/// Version of `pairs.json`.
+pub const PAIRS_SCHEMA: &str = "weighbridge.pairs/1";
+
+/// What a command says of itself that loads two arms in turns: `pairs.json`. Each arm of each level of
+/// each endpoint is a run of its own, in the folder [`Pairs::folder`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pairs {
+    /// `weighbridge.pairs/1`.
+    pub schema: String,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// UTC, RFC 3339.
+    pub started_at: String,
+    /// Version of the harness.
+    pub version: String,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// The two arms.
+    pub arms: [PairsArm; 2],
+    /// The endpoints, in order.
+    pub endpoints: Vec<Endpoint>,
+    /// The levels of load, ascending.
+    pub levels: Vec<PairsLevel>,
+    /// Blocks of each level.
+    pub blocks: u64,
+}
+
+/// One arm of all pairs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairsArm {
+    /// Its name.
+    pub name: String,
+    /// Its target.
+    pub origin: String,
+    /// The models asked for.
+    pub models: Vec<String>,
+}
+
+/// One level of load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairsLevel {
+    /// Users at once, at either arm.
+    pub concurrency: u32,
+    /// Sessions of a block.
+    pub sessions_per_block: u64,
+}
+
+impl Pairs {
+    /// The folder of an arm's run, from that of `pairs.json`.
+    pub fn folder(&self, endpoint: Endpoint, level: usize, arm: usize) -> String {
+        let concurrency = self.levels[level].concurrency;
+        format!("{endpoint}-{concurrency}/{}", self.arms[arm].name)
+    }
+}
+
 /// The machine that measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {

@@ -35,7 +35,8 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
             PriceTable::read(&name, bytes).map_err(StoreError::from)?
         }
     };
-    let fallback = if manifest.windows.is_empty() {
+    // Of an arm that was killed nobody knows whose turn it was when: it has no rates.
+    let fallback = if manifest.windows.is_empty() && !folder.took_turns() {
         windows_of_rows(folder)?
     } else {
         BTreeMap::new()
@@ -129,6 +130,7 @@ fn windows_of_rows(
             let window = windows.entry(record.endpoint).or_insert(Window {
                 start_ns: sent,
                 end_ns: Offset::ZERO,
+                idle_ns: 0,
             });
             window.start_ns = window.start_ns.min(sent);
             window.end_ns = window.end_ns.max(sent);

@@ -54,13 +54,16 @@ impl Add<Duration> for Offset {
 }
 
 /// The measured window of one endpoint: [end of warm-up, last due]; in a closed loop, until the
-/// first user found nothing left to start.
+/// first user found nothing left to start. Where two arms take turns it begins with the arm's first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Its begin.
     pub start_ns: Offset,
     /// Its end.
     pub end_ns: Offset,
+    /// How long it was another arm's turn, in ns: 0 where none are taken.
+    #[serde(default)]
+    pub idle_ns: u64,
 }
 
 impl Window {
@@ -69,9 +72,11 @@ impl Window {
         self.start_ns <= at && at <= self.end_ns
     }
 
-    /// Its length in seconds; `None` if it has none, since nothing is a rate over no time.
+    /// Its length in seconds without the other arm's turns; `None` if it has none, since nothing is a
+    /// rate over no time.
     pub fn seconds(&self) -> Option<f64> {
         let nanos = self.end_ns.nanos_since(self.start_ns);
+        let nanos = nanos.saturating_sub(self.idle_ns);
         (nanos > 0).then(|| nanos as f64 / 1e9)
     }
 }
@@ -79,6 +84,20 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_is_as_long_as_its_own_turns() {
+        let window = |idle_ns| Window {
+            start_ns: Offset::from_nanos(1_000_000_000),
+            end_ns: Offset::from_nanos(4_000_000_000),
+            idle_ns,
+        };
+        assert_eq!(window(0).seconds(), Some(3.0));
+        assert_eq!(window(1_000_000_000).seconds(), Some(2.0));
+        assert_eq!(window(3_000_000_000).seconds(), None);
+        let old: Window = serde_json::from_str(r#"{"start_ns":1,"end_ns":2}"#).expect("facts/3");
+        assert_eq!(old.idle_ns, 0);
+    }
 
     #[test]
     fn differences_never_wrap() {

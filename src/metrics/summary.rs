@@ -369,6 +369,7 @@ mod tests {
         Window {
             start_ns: at(1_000),
             end_ns: at(3_000),
+            idle_ns: 0,
         }
     }
 

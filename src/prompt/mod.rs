@@ -124,13 +124,16 @@ pub enum ToolChoice {
 }
 
 impl ToolChoice {
+    /// The kind of a choice that names a tool.
+    pub const NAMED: &str = "named";
+
     /// The kind of choice, as facts name it.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Required => "required",
             Self::None => "none",
-            Self::Named(_) => "named",
+            Self::Named(_) => Self::NAMED,
         }
     }
 }

@@ -1,20 +1,21 @@
 //! Reading `POST /v1/messages`: events and whole bodies.
 //!
-//! The state machine of the content blocks: indexes count from 0, one block is open at a time,
-//! and each delta fits its block. What departs from it is counted, and text and reasoning are
-//! read all the same; arguments are not, where no call is open to take them.
+//! The state machine of a message: it begins once, its blocks follow each other (`blocks`), and
+//! after them come one stop reason and one end. What departs from it is counted, and text and
+//! reasoning are read all the same; arguments are not, where no call is open to take them.
 
 use std::borrow::Cow;
+use std::mem;
 
-use super::decode::{
-    Arguments, MAX_CALLS, MAX_EVENT_BYTES, Progress, Sink, parse, report_failure, report_finish,
-    say,
-};
+use super::blocks::{Blocks, Given, Kind, Missing};
+use super::decode::{Arguments, Progress, Sink, parse, report_failure, report_finish, say};
 use super::failure::Failure;
 use super::lenient::{Count, Json, Lenient, Present, object};
-use super::usage;
+use super::response::{Named, ResponseId};
+use super::usage::{self, Reports};
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Oddity};
+use crate::usage::Usage;
 
 object! {
     /// The data of any event.
@@ -48,6 +49,7 @@ object! {
         "type" => kind: Cow<'a, str>,
         "text" => text: Cow<'a, str>,
         "thinking" => thinking: Cow<'a, str>,
+        "signature" => signature: Cow<'a, str>,
         "id" => id: Cow<'a, str>,
         "name" => name: Cow<'a, str>,
         "input" => input: Json<'a>,
@@ -60,6 +62,7 @@ object! {
         "type" => kind: Cow<'a, str>,
         "text" => text: Cow<'a, str>,
         "thinking" => thinking: Cow<'a, str>,
+        "signature" => signature: Cow<'a, str>,
         "partial_json" => partial_json: Json<'a>,
         "stop_reason" => stop_reason: Cow<'a, str>,
     }
@@ -68,56 +71,28 @@ object! {
 /// What is remembered of one response.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    started: bool,
-    /// Blocks that are open: one, if the writer keeps to the protocol.
-    open: Vec<Block>,
-    /// The index that the next block must have.
-    next_block: u64,
-    /// Calls that were announced.
-    calls: u32,
-    /// Bytes that `open` holds.
-    held: usize,
+    start: Start,
+    /// The id that it had.
+    id: ResponseId,
+    blocks: Blocks,
+    /// Whether the stop reason came.
+    finished: bool,
+    /// Whether the provider reported an error: what is missing after it is no news.
+    failed: bool,
+    usage: Reports,
     pub arguments: Arguments,
 }
 
-#[derive(Debug)]
-struct Block {
-    index: Option<u64>,
-    kind: Kind,
-    /// The call that a `tool_use` block is.
-    call: Option<u32>,
-    /// The input that the block's start already had; dropped when a delta comes.
-    input: String,
-}
-
-impl Block {
-    fn held(&self) -> usize {
-        size_of::<Self>() + self.input.len()
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Thinking,
-    Tool,
-    Other,
-}
-
-impl Kind {
-    /// The kind of a block type; `None` for types that are not known here.
-    fn of(block_type: &str) -> Option<Self> {
-        Some(match block_type {
-            "text" => Self::Text,
-            "thinking" => Self::Thinking,
-            // Calls that the server itself makes come with arguments too, but nobody waits for
-            // them: no call is announced.
-            "tool_use" | "server_tool_use" | "mcp_tool_use" => Self::Tool,
-            "redacted_thinking" | "container_upload" | "compaction" => Self::Other,
-            other if other.ends_with("_tool_result") => Self::Other,
-            _ => return None,
-        })
-    }
+/// Whether the message has begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Start {
+    /// Nothing of it came.
+    #[default]
+    Due,
+    /// Other parts of it came first.
+    Missed,
+    /// `message_start` came.
+    Came,
 }
 
 impl State {
@@ -126,7 +101,7 @@ impl State {
 
     /// Bytes that are remembered of the open blocks.
     pub fn held(&self) -> usize {
-        self.held
+        self.blocks.held()
     }
 
     /// Reads the data of one event of a stream; whether it is the protocol's end.
@@ -146,8 +121,12 @@ impl State {
             return false;
         };
         if progress.terminated {
-            sink(Event::Oddity(Oddity::AfterTerminator));
-            usage::report(fields.usage.as_ref(), Endpoint::Anthropic, sink);
+            sink(Event::Oddity(if fields.kind == "message_stop" {
+                Oddity::TerminatorRepeated
+            } else {
+                Oddity::AfterTerminator
+            }));
+            self.count(fields.usage.as_ref(), true, sink);
             return false;
         }
         if event.is_empty() || event != fields.kind {
@@ -160,21 +139,18 @@ impl State {
             &*fields.kind
         };
         if kind == "error" || fields.error.0 {
+            self.failed = true;
             report_failure(&Failure::in_event(data), Endpoint::Anthropic, sink);
             return false;
         }
         let in_message = kind.starts_with("message_") || kind.starts_with("content_block_");
-        if in_message && self.started == (kind == "message_start") {
-            sink(Event::Oddity(Oddity::OutOfBlock));
-            self.started = true;
+        if in_message && self.start == Start::Due && kind != "message_start" {
+            self.start = Start::Missed;
+            sink(Event::Oddity(Oddity::MessageStart));
         }
         match kind {
             "message_start" => match fields.message {
-                Some(message) => {
-                    self.started = true;
-                    open(&message, sink);
-                    usage::report(message.usage.as_ref(), Endpoint::Anthropic, sink);
-                }
+                Some(message) => self.begin(&message, sink),
                 None => sink(Event::Malformed("message_start without a message")),
             },
             "content_block_start" => match &fields.content_block {
@@ -185,17 +161,14 @@ impl State {
                 Some(delta) => self.delta(fields.index, delta, sink),
                 None => sink(Event::Malformed("content_block_delta without a delta")),
             },
-            "content_block_stop" => match self.find(fields.index) {
-                Some(at) => self.close(at, sink),
-                None => sink(Event::Oddity(Oddity::OutOfBlock)),
-            },
+            "content_block_stop" => self.stop(fields.index, sink),
             "message_delta" => {
-                usage::report(fields.usage.as_ref(), Endpoint::Anthropic, sink);
-                report_finish(fields.delta.as_ref().map_or("", |d| &d.stop_reason), sink);
+                self.count(fields.usage.as_ref(), true, sink);
+                self.finish(fields.delta.as_ref().map_or("", |d| &d.stop_reason), sink);
             }
             "message_stop" => {
-                usage::report(fields.usage.as_ref(), Endpoint::Anthropic, sink);
-                self.stop(sink);
+                self.count(fields.usage.as_ref(), true, sink);
+                self.end(sink);
                 return true;
             }
             "ping" => {}
@@ -216,61 +189,100 @@ impl State {
             sink(Event::Malformed("a body without content"));
             return false;
         }
-        open(&body, sink);
+        self.open(&body, sink);
+        self.failed = failure.is_some();
         for block in body.content.iter().flatten() {
             self.whole(block, sink);
         }
-        usage::report(body.usage.as_ref(), Endpoint::Anthropic, sink);
+        self.count(body.usage.as_ref(), true, sink);
         if let Some(failure) = &failure {
             report_failure(failure, Endpoint::Anthropic, sink);
         }
-        report_finish(&body.stop_reason, sink);
+        self.finish(&body.stop_reason, sink);
+        if failure.is_none() {
+            self.end(sink);
+        }
         failure.is_none()
     }
 
+    /// `message_start`.
+    fn begin(&mut self, message: &Message<'_>, sink: &mut Sink<'_>) {
+        if self.start == Start::Came {
+            sink(Event::Oddity(Oddity::MessageStart));
+        }
+        self.start = Start::Came;
+        self.open(message, sink);
+        let usage = self.count(message.usage.as_ref(), false, sink);
+        match usage.total_input(Endpoint::Anthropic) {
+            Some(0) => sink(Event::Oddity(Oddity::StartUsageZero)),
+            Some(_) => {}
+            None => sink(Event::Oddity(Oddity::UsageMissing)),
+        }
+    }
+
+    fn open(&mut self, message: &Message<'_>, sink: &mut Sink<'_>) {
+        let id = (!message.id.is_empty()).then_some(&*message.id);
+        let model = (!message.model.is_empty()).then_some(&*message.model);
+        if self.id.take(&message.id) == Named::Otherwise {
+            sink(Event::Oddity(Oddity::IdChanged));
+        }
+        if id.is_some() || model.is_some() {
+            sink(Event::Opened { id, model });
+        }
+    }
+
+    fn count(
+        &mut self,
+        counts: Option<&usage::Counts<'_>>,
+        is_final: bool,
+        sink: &mut Sink<'_>,
+    ) -> Usage {
+        self.usage.take(counts, Endpoint::Anthropic, is_final, sink)
+    }
+
+    fn finish(&mut self, raw: &str, sink: &mut Sink<'_>) {
+        if self.finished && !raw.is_empty() {
+            sink(Event::Oddity(Oddity::FinishRepeated));
+        }
+        self.finished |= report_finish(raw, sink).is_some();
+    }
+
     fn start(&mut self, index: Count, content: &Content<'_>, sink: &mut Sink<'_>) {
-        let index = number(index);
         let kind = Kind::of(&content.kind);
         if kind.is_none() {
             sink(Event::Oddity(Oddity::UnknownEvent));
         }
-        if !self.open.is_empty() || index != Some(self.next_block) {
-            sink(Event::Oddity(Oddity::OutOfBlock));
+        if self.finished {
+            sink(Event::Oddity(Oddity::DeltaAfterStop));
         }
-        self.next_block = index.unwrap_or(self.next_block).saturating_add(1);
-        let mut block = Block {
-            index,
-            kind: kind.unwrap_or(Kind::Other),
-            call: None,
-            input: String::new(),
-        };
+        let block = (self.blocks).open(number(index), kind.unwrap_or(Kind::Other), sink);
+        let mut given = Given::default();
         match &*content.kind {
-            "text" => say(Event::Text, &content.text, sink),
-            "thinking" => say(Event::Reasoning, &content.thinking, sink),
+            "text" => {
+                given.content = !content.text.is_empty();
+                say(Event::Text, &content.text, sink);
+            }
+            "thinking" => {
+                given.content = !content.thinking.is_empty();
+                given.signature = !content.signature.is_empty();
+                say(Event::Reasoning, &content.thinking, sink);
+            }
             "tool_use" => {
-                block.call = Some(self.announce(content, sink));
+                let call = self.announce(content, sink);
+                given.call = Some(call);
                 // `{}` is the protocol's own placeholder for what the deltas will bring.
                 if !is_empty_object(&content.input.0) {
-                    (*content.input.0).clone_into(&mut block.input);
+                    given.input = !content.input.0.is_empty();
+                    self.arguments.say(call, &content.input.0, sink);
                 }
             }
             _ => {}
         }
-        if self.open.len() == MAX_CALLS || self.held + block.held() > MAX_EVENT_BYTES {
-            self.open.clear();
-            self.held = 0;
-            sink(Event::Malformed(
-                "more open blocks than a response may have",
-            ));
-            return;
-        }
-        self.held += block.held();
-        self.open.push(block);
+        self.blocks.push(block, given, sink);
     }
 
     fn announce(&mut self, content: &Content<'_>, sink: &mut Sink<'_>) -> u32 {
-        let index = self.calls;
-        self.calls += 1;
+        let index = self.blocks.call(&content.id, sink);
         sink(Event::Call {
             index,
             id: &content.id,
@@ -280,29 +292,48 @@ impl State {
     }
 
     fn delta(&mut self, index: Count, delta: &Delta<'_>, sink: &mut Sink<'_>) {
-        let block = self.find(index).map(|at| &mut self.open[at]);
         let fits = match &*delta.kind {
             "text_delta" | "citations_delta" => Some(Kind::Text),
             "thinking_delta" | "signature_delta" => Some(Kind::Thinking),
             "input_json_delta" => Some(Kind::Tool),
             _ => None,
         };
+        let index = number(index);
         match fits {
             None => sink(Event::Oddity(Oddity::UnknownEvent)),
-            Some(kind) if block.as_ref().is_none_or(|b| b.kind != kind) => {
-                sink(Event::Oddity(Oddity::OutOfBlock));
+            Some(_) if self.finished => sink(Event::Oddity(Oddity::DeltaAfterStop)),
+            Some(kind) => {
+                if let Some(oddity) = self.blocks.misfit(index, kind) {
+                    sink(Event::Oddity(oddity));
+                }
             }
-            Some(_) => {}
         }
+        let given = fits.and_then(|kind| self.blocks.given(index, kind));
         match &*delta.kind {
-            "text_delta" => say(Event::Text, &delta.text, sink),
-            "thinking_delta" => say(Event::Reasoning, &delta.thinking, sink),
+            "text_delta" => {
+                if let Some(given) = given {
+                    given.content |= !delta.text.is_empty();
+                }
+                say(Event::Text, &delta.text, sink);
+            }
+            "thinking_delta" => {
+                if let Some(given) = given {
+                    given.content |= !delta.thinking.is_empty();
+                }
+                say(Event::Reasoning, &delta.thinking, sink);
+            }
+            "signature_delta" => {
+                if let Some(given) = given {
+                    given.signature |= !delta.signature.is_empty();
+                }
+            }
             "input_json_delta" if !delta.partial_json.0.is_empty() => {
-                if let Some(block) = block
-                    && let Some(index) = block.call
+                if let Some(given) = given
+                    && let Some(index) = given.call
                 {
-                    self.held -= block.input.len();
-                    block.input = String::new();
+                    if mem::take(&mut given.input) {
+                        sink(Event::ArgumentsReplaced { index });
+                    }
                     self.arguments.say(index, &delta.partial_json.0, sink);
                 }
             }
@@ -310,32 +341,58 @@ impl State {
         }
     }
 
-    /// The open block of this index.
-    fn find(&self, index: Count) -> Option<usize> {
-        let index = number(index);
-        self.open.iter().rposition(|block| block.index == index)
-    }
-
-    fn close(&mut self, at: usize, sink: &mut Sink<'_>) {
-        let block = self.open.remove(at);
-        self.held -= block.held();
-        if let Some(index) = block.call {
-            self.arguments.say(index, &block.input, sink);
-            sink(Event::CallEnd { index });
+    /// `content_block_stop`.
+    fn stop(&mut self, index: Count, sink: &mut Sink<'_>) {
+        if self.finished {
+            sink(Event::Oddity(Oddity::DeltaAfterStop));
+        }
+        match self.blocks.close(number(index)) {
+            Some((call, missing)) => {
+                if let Some(oddity) = missing {
+                    sink(Event::Oddity(oddity.into()));
+                }
+                if let Some(index) = call {
+                    sink(Event::CallEnd { index });
+                }
+            }
+            None if self.finished => {}
+            None => sink(Event::Oddity(Oddity::OutOfBlock)),
         }
     }
 
     /// The message ended; blocks that are still open end with it.
-    fn stop(&mut self, sink: &mut Sink<'_>) {
-        if !self.open.is_empty() {
-            sink(Event::Oddity(Oddity::OutOfBlock));
+    fn end(&mut self, sink: &mut Sink<'_>) {
+        for call in self.blocks.close_all() {
+            if !self.failed {
+                sink(Event::Oddity(Oddity::BlockLeftOpen));
+            }
+            if let Some(index) = call {
+                sink(Event::CallEnd { index });
+            }
         }
-        while !self.open.is_empty() {
-            self.close(0, sink);
+        if self.failed {
+            return;
+        }
+        if !self.finished {
+            sink(Event::Oddity(Oddity::FinishMissing));
+        }
+        if self.usage.lack_output() {
+            sink(Event::Oddity(Oddity::UsageMissing));
         }
     }
 
     fn whole(&mut self, content: &Content<'_>, sink: &mut Sink<'_>) {
+        let missing = Missing::of(
+            Kind::of(&content.kind).unwrap_or(Kind::Other),
+            match &*content.kind {
+                "text" => !content.text.is_empty(),
+                _ => !content.thinking.is_empty(),
+            },
+            !content.signature.is_empty(),
+        );
+        if let Some(missing) = missing {
+            sink(Event::Oddity(missing.into()));
+        }
         match &*content.kind {
             "text" => say(Event::Text, &content.text, sink),
             "thinking" => say(Event::Reasoning, &content.thinking, sink),
@@ -347,14 +404,6 @@ impl State {
             kind if Kind::of(kind).is_none() => sink(Event::Oddity(Oddity::UnknownEvent)),
             _ => {}
         }
-    }
-}
-
-fn open(message: &Message<'_>, sink: &mut Sink<'_>) {
-    let id = (!message.id.is_empty()).then_some(&*message.id);
-    let model = (!message.model.is_empty()).then_some(&*message.model);
-    if id.is_some() || model.is_some() {
-        sink(Event::Opened { id, model });
     }
 }
 

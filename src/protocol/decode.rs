@@ -174,6 +174,17 @@ impl Decoder {
         }
     }
 
+    /// The same decoder, of a stream that was asked for token counts
+    /// (`stream_options.include_usage`): that they never come is then a departure. Anthropic's
+    /// streams and whole bodies always have them.
+    #[must_use]
+    pub fn expecting_usage(mut self) -> Self {
+        if let Protocol::OpenAi(state) = &mut self.reader.protocol {
+            state.expect_usage();
+        }
+        self
+    }
+
     /// The same decoder, which parses every event.
     #[cfg(test)]
     pub(super) fn parsing_all(mut self) -> Self {
@@ -464,11 +475,13 @@ pub(super) fn report_failure(failure: &Failure, endpoint: Endpoint, sink: &mut S
 }
 
 /// Reports why the model stopped, if that was said.
-pub(super) fn report_finish(raw: &str, sink: &mut Sink<'_>) {
-    if !raw.is_empty() {
-        let reason = FinishReason::of(raw);
-        sink(Event::Finish { reason, raw });
+pub(super) fn report_finish(raw: &str, sink: &mut Sink<'_>) -> Option<FinishReason> {
+    if raw.is_empty() {
+        return None;
     }
+    let reason = FinishReason::of(raw);
+    sink(Event::Finish { reason, raw });
+    Some(reason)
 }
 
 /// Reports a piece of text or reasoning, if it is not empty.

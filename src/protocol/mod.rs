@@ -11,11 +11,14 @@
 //! - [`error_body`] reads the body of an HTTP error.
 
 mod anthropic;
+mod blocks;
+mod calls;
 mod decode;
 mod encode;
 mod failure;
 mod lenient;
 mod openai;
+mod response;
 mod sse;
 mod template;
 mod usage;

@@ -1,19 +1,19 @@
 //! Reading `POST /v1/chat/completions`: chunks and whole bodies.
 //!
 //! Only choice 0 is read. What must be remembered between chunks is which call an argument
-//! fragment belongs to: by `index`, and where a writer leaves it out (Mistral), by id or position.
+//! fragment belongs to (`calls`), and how far the answer is: its role comes first, one reason to
+//! stop ends it, and after that there may be usage and nothing more.
 
 use std::borrow::Cow;
 
-use super::decode::{
-    Arguments, MAX_CALLS, MAX_EVENT_BYTES, Progress, Sink, parse, report_failure, report_finish,
-    say,
-};
+use super::calls::{Calls, Key, Piece};
+use super::decode::{Arguments, Progress, Sink, parse, report_failure, report_finish, say};
 use super::failure::Failure;
 use super::lenient::{Count, Json, Lenient, Present, object};
-use super::usage;
+use super::response::{Named, ResponseId};
+use super::usage::{self, Reports};
 use crate::endpoint::Endpoint;
-use crate::event::{Event, Oddity};
+use crate::event::{Event, FinishReason, Oddity};
 
 /// A longer name of a service tier is none, and is not remembered.
 const MAX_TIER_BYTES: usize = 64;
@@ -57,11 +57,12 @@ object! {
 object! {
     /// A message, or the part of one that a chunk adds.
     Message<'a> {
+        "role" => role: Cow<'a, str>,
         "content" => content: Content<'a>,
         "reasoning_content" => reasoning_content: Cow<'a, str>,
         "reasoning" => reasoning: Cow<'a, str>,
         "refusal" => refusal: Cow<'a, str>,
-        "tool_calls" => tool_calls: Vec<ToolCall<'a>>,
+        "tool_calls" => tool_calls: List<ToolCall<'a>>,
         "function_call" => function_call: Option<Function<'a>>,
     }
 }
@@ -93,6 +94,22 @@ object! {
     }
 }
 
+/// A list, and whether there is one.
+#[derive(Debug)]
+struct List<T>(Option<Vec<T>>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: Lenient<'de>> Lenient<'de> for List<T> {
+    fn list<A: serde::de::SeqAccess<'de>>(items: A) -> Result<Self, A::Error> {
+        Vec::list(items).map(|list| Self(Some(list)))
+    }
+}
+
 /// Content: a text, or a list of parts.
 #[derive(Debug, Default)]
 enum Content<'a> {
@@ -112,36 +129,44 @@ impl<'de> Lenient<'de> for Content<'de> {
     }
 }
 
+impl Content<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Text(text) => text.is_empty(),
+            Self::Parts(parts) => parts.iter().all(|part| {
+                part.text.is_empty() && part.refusal.is_empty() && part.thinking.is_empty()
+            }),
+        }
+    }
+}
+
+impl Message<'_> {
+    /// Whether there is any content in it.
+    fn speaks(&self) -> bool {
+        let texts = [&self.reasoning_content, &self.reasoning, &self.refusal];
+        !self.content.is_empty()
+            || texts.iter().any(|text| !text.is_empty())
+            || self.tool_calls.0.as_ref().is_some_and(|c| !c.is_empty())
+            || self.function_call.is_some()
+    }
+}
+
 /// What is remembered of one response.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    named_id: bool,
+    /// Whether the first delta came.
+    begun: bool,
+    finish: Option<FinishReason>,
+    /// Whether the provider reported an error: what is missing after it is no news.
+    failed: bool,
+    usage: Reports,
+    id: ResponseId,
     named_model: bool,
     /// The service tier that was last named: every chunk may repeat it.
     tier: String,
-    calls: Vec<Call>,
-    /// Calls that were announced.
-    announced: u32,
-    /// Bytes that `calls` hold.
-    held: usize,
+    calls: Calls,
     pub arguments: Arguments,
-}
-
-#[derive(Debug)]
-struct Call {
-    key: Option<Key>,
-    id: String,
-    /// Its index in events, once its name came.
-    index: Option<u32>,
-}
-
-/// How fragments name their call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
-    /// `tool_calls[].index`.
-    Index(u64),
-    /// The older `function_call`, of which there is one.
-    Function,
 }
 
 impl State {
@@ -150,7 +175,12 @@ impl State {
 
     /// Bytes that are remembered of the response's calls.
     pub fn held(&self) -> usize {
-        self.held
+        self.calls.held()
+    }
+
+    /// Token counts were asked for.
+    pub fn expect_usage(&mut self) {
+        self.usage.due = true;
     }
 
     /// Reads the data of one event of a stream; whether it is the protocol's end.
@@ -163,7 +193,9 @@ impl State {
     ) -> bool {
         if data == "[DONE]" {
             if progress.terminated {
-                sink(Event::Oddity(Oddity::AfterTerminator));
+                sink(Event::Oddity(Oddity::TerminatorRepeated));
+            } else {
+                self.end(sink);
             }
             return !progress.terminated;
         }
@@ -177,7 +209,7 @@ impl State {
         };
         if progress.terminated {
             sink(Event::Oddity(Oddity::AfterTerminator));
-            usage::report(chunk.usage.as_ref(), Endpoint::OpenAi, sink);
+            self.count(chunk.usage.as_ref(), sink);
             return false;
         }
         if chunk.choices.is_none() && ANTHROPIC_TYPES.contains(&&*chunk.kind) {
@@ -210,7 +242,11 @@ impl State {
             return false;
         }
         let complete = failure.is_none();
+        self.usage.due = true;
         self.answer(&body, failure, true, sink);
+        if complete {
+            self.end(sink);
+        }
         complete
     }
 
@@ -222,6 +258,7 @@ impl State {
         sink: &mut Sink<'_>,
     ) {
         self.open(completion, sink);
+        self.failed |= failure.is_some();
         let mut finish = "";
         for (position, choice) in completion.choices.iter().flatten().enumerate() {
             let first = match choice.index {
@@ -240,19 +277,47 @@ impl State {
             self.message(message, whole, sink);
             finish = &choice.finish_reason;
         }
-        usage::report(completion.usage.as_ref(), Endpoint::OpenAi, sink);
+        self.count(completion.usage.as_ref(), sink);
         if let Some(failure) = failure {
             report_failure(&failure, Endpoint::OpenAi, sink);
         }
-        report_finish(finish, sink);
+        if self.finish.is_some() && !finish.is_empty() {
+            sink(Event::Oddity(Oddity::FinishRepeated));
+        }
+        let reason = report_finish(finish, sink);
+        self.failed |= reason == Some(FinishReason::Error);
+        self.finish = self.finish.or(reason);
+    }
+
+    fn count(&mut self, counts: Option<&usage::Counts<'_>>, sink: &mut Sink<'_>) {
+        self.usage.take(counts, Endpoint::OpenAi, true, sink);
+    }
+
+    /// The answer ended.
+    fn end(&mut self, sink: &mut Sink<'_>) {
+        if self.failed {
+            return;
+        }
+        if self.finish.is_none() {
+            sink(Event::Oddity(Oddity::FinishMissing));
+        }
+        if self.usage.due && self.usage.lack_output() {
+            sink(Event::Oddity(Oddity::UsageMissing));
+        }
+        // What the output limit cuts off may have come to nothing.
+        let may_be_cut = self.finish == Some(FinishReason::Length);
+        self.calls.end(may_be_cut, sink);
     }
 
     /// Every chunk names the response; the first name counts. Some first chunks have empty ones.
     fn open(&mut self, completion: &Completion<'_>, sink: &mut Sink<'_>) {
-        let id = (!self.named_id && !completion.id.is_empty()).then_some(&*completion.id);
+        let named = self.id.take(&completion.id);
+        if named == Named::Otherwise {
+            sink(Event::Oddity(Oddity::IdChanged));
+        }
+        let id = (named == Named::First).then_some(&*completion.id);
         let model =
             (!self.named_model && !completion.model.is_empty()).then_some(&*completion.model);
-        self.named_id |= id.is_some();
         self.named_model |= model.is_some();
         if id.is_some() || model.is_some() {
             sink(Event::Opened { id, model });
@@ -265,6 +330,13 @@ impl State {
     }
 
     fn message(&mut self, message: &Message<'_>, whole: bool, sink: &mut Sink<'_>) {
+        if !self.begun && message.role.is_empty() && !self.failed {
+            sink(Event::Oddity(Oddity::RoleMissing));
+        }
+        self.begun = true;
+        if self.finish.is_some() && message.speaks() {
+            sink(Event::Oddity(Oddity::DeltaAfterStop));
+        }
         // Gateways that know both names send the same text under each: one counts.
         let reasoning = match &*message.reasoning_content {
             "" => &message.reasoning,
@@ -277,104 +349,39 @@ impl State {
             Content::Parts(parts) => parts.iter().for_each(|part| say_part(part, sink)),
         }
         say(Event::Text, &message.refusal, sink);
-        for call in &message.tool_calls {
-            self.tool_call(call, whole, sink);
+        if message.tool_calls.0.as_ref().is_some_and(Vec::is_empty) {
+            sink(Event::Oddity(Oddity::EmptyToolCalls));
+        }
+        for (position, call) in message.tool_calls.0.iter().flatten().enumerate() {
+            let index = match call.index {
+                Count::Number(index) => Some(index),
+                Count::Missing | Count::NotANumber => None,
+            };
+            let piece = call.function.piece(&call.id);
+            let arguments = &mut self.arguments;
+            if whole {
+                self.calls.whole(position, index, &piece, arguments, sink);
+            } else {
+                self.calls.fragment(index, &piece, arguments, sink);
+            }
         }
         if let Some(function) = &message.function_call {
-            let at = self.find(Some(Key::Function));
-            self.fragment(at, Some(Key::Function), "", function, sink);
-            self.end_whole(whole, sink);
-        }
-    }
-
-    fn tool_call(&mut self, call: &ToolCall<'_>, whole: bool, sink: &mut Sink<'_>) {
-        if whole {
-            // A whole body lists whole calls; their place is their index.
-            self.fragment(None, None, &call.id, &call.function, sink);
-            self.end_whole(whole, sink);
-            return;
-        }
-        let (at, key) = if let Count::Number(index) = call.index {
-            let key = Some(Key::Index(index));
-            (self.find(key), key)
-        } else {
-            sink(Event::Oddity(Oddity::CallWithoutIndex));
-            let same_id = self
-                .calls
-                .iter()
-                .rposition(|known| !call.id.is_empty() && known.id == call.id);
-            if same_id.is_some() || (call.id.is_empty() && call.function.name.is_empty()) {
-                (same_id.or(self.calls.len().checked_sub(1)), None)
-            } else {
-                let key = Some(Key::Index(self.calls.len() as u64));
-                (None, key.filter(|_| self.find(key).is_none()))
-            }
-        };
-        self.fragment(at, key, &call.id, &call.function, sink);
-    }
-
-    fn find(&self, key: Option<Key>) -> Option<usize> {
-        self.calls.iter().rposition(|call| call.key == key)
-    }
-
-    /// Adds a fragment to the call `at`, or to a new one.
-    fn fragment(
-        &mut self,
-        at: Option<usize>,
-        key: Option<Key>,
-        id: &str,
-        function: &Function<'_>,
-        sink: &mut Sink<'_>,
-    ) {
-        let is_new = at.is_none();
-        let at = at.unwrap_or_else(|| {
-            self.calls.push(Call {
-                key,
-                id: String::new(),
-                index: None,
-            });
-            self.calls.len() - 1
-        });
-        let held = id.len() + if is_new { size_of::<Call>() } else { 0 };
-        if self.calls.len() > MAX_CALLS || self.held + held > MAX_EVENT_BYTES {
-            self.calls.clear();
-            self.held = 0;
-            sink(Event::Malformed("more tool calls than a response may have"));
-            return;
-        }
-        let call = &mut self.calls[at];
-        // An id after the name is one in pieces: the call was announced without it.
-        let late = call.index.is_some() && !(id.is_empty() && function.name.is_empty());
-        if late || !(id.is_empty() || call.id.is_empty()) {
-            sink(Event::Oddity(Oddity::CallIdentityRepeated));
-        }
-        if call.id.is_empty() {
-            id.clone_into(&mut call.id);
-            self.held += held;
-        }
-        if call.index.is_none() && !function.name.is_empty() {
-            call.index = Some(self.announced);
-            sink(Event::Call {
-                index: self.announced,
-                id: &call.id,
-                name: &function.name,
-            });
-            self.announced += 1;
-        }
-        if !function.arguments.0.is_empty() {
-            match call.index {
-                Some(index) => self.arguments.say(index, &function.arguments.0, sink),
-                None => sink(Event::Oddity(Oddity::OutOfBlock)),
+            let piece = function.piece("");
+            let key = Some(Key::Function);
+            self.calls.add(key, &piece, &mut self.arguments, sink);
+            if whole {
+                self.calls.close_last(sink);
             }
         }
     }
+}
 
-    /// A whole body closes the call that it just gave, if that had a name.
-    fn end_whole(&mut self, whole: bool, sink: &mut Sink<'_>) {
-        if let Some(index) = self.calls.last().and_then(|call| call.index)
-            && whole
-        {
-            sink(Event::CallEnd { index });
+impl Function<'_> {
+    fn piece<'a>(&'a self, id: &'a str) -> Piece<'a> {
+        Piece {
+            id,
+            name: &self.name,
+            arguments: &self.arguments.0,
         }
     }
 }

@@ -47,12 +47,88 @@ object! {
     }
 }
 
-/// Reports the counts that there are, and the service tier that they are of.
-pub(super) fn report(counts: Option<&Counts<'_>>, endpoint: Endpoint, sink: &mut Sink<'_>) {
-    let Some(counts) = counts else { return };
-    if !counts.service_tier.is_empty() {
-        sink(Event::ServiceTier(&counts.service_tier));
+/// What the reports of one answer have said.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Whether there must be one: it was asked for, or always comes.
+    pub due: bool,
+    /// Each count as it was last reported.
+    last: Usage,
+    /// The last count of output that was no placeholder.
+    output: Option<u64>,
+    /// Whether it was said that they cannot be: once is enough for an answer.
+    told: bool,
+}
+
+impl Reports {
+    /// Reports the counts that there are, and the service tier that they are of. `is_final` says
+    /// that the output is no placeholder.
+    pub fn take(
+        &mut self,
+        counts: Option<&Counts<'_>>,
+        endpoint: Endpoint,
+        is_final: bool,
+        sink: &mut Sink<'_>,
+    ) -> Usage {
+        let Some(counts) = counts else {
+            return Usage::default();
+        };
+        if !counts.service_tier.is_empty() {
+            sink(Event::ServiceTier(&counts.service_tier));
+        }
+        let (usage, odd) = read(counts, endpoint);
+        if odd {
+            sink(Event::Oddity(Oddity::UsageNotANumber));
+        }
+        if usage.is_empty() {
+            return usage;
+        }
+        self.last.overwrite(&usage);
+        let mut cannot_be = !can_be(&self.last, endpoint, is_final);
+        if is_final && usage.output.is_some() {
+            cannot_be |= usage.output < self.output;
+            self.output = usage.output;
+        }
+        if cannot_be && !self.told {
+            self.told = true;
+            sink(Event::Oddity(Oddity::UsageInconsistent));
+        }
+        sink(Event::Usage(usage));
+        usage
     }
+
+    /// Whether the output is not known at the end.
+    pub fn lack_output(&self) -> bool {
+        self.output.is_none()
+    }
+}
+
+/// Whether there can be such counts. Some providers count reasoning beside the output and in the
+/// total; where the total says so, that is no contradiction.
+fn can_be(usage: &Usage, endpoint: Endpoint, is_final: bool) -> bool {
+    if usage.input.is_some() && usage.uncached_input(endpoint).is_none() {
+        return false;
+    }
+    let write = usage.cache_write.unwrap_or(0);
+    let hour = usage.cache_write_1h.unwrap_or(0);
+    if hour > write || usage.cache_write_5m.is_some_and(|n| n != write - hour) {
+        return false;
+    }
+    let Some(output) = usage.output.filter(|_| is_final) else {
+        return true;
+    };
+    let reasoning = usage.reasoning.unwrap_or(0);
+    match (endpoint, usage.input, usage.total) {
+        (Endpoint::OpenAi, Some(input), Some(total)) => {
+            let sum = input.saturating_add(output);
+            sum == total && reasoning <= output || sum.saturating_add(reasoning) == total
+        }
+        _ => reasoning <= output,
+    }
+}
+
+/// The counts, and whether something else stood in the place of one.
+fn read(counts: &Counts<'_>, endpoint: Endpoint) -> (Usage, bool) {
     let mut odd = false;
     // The first of several names that has a count.
     let mut first = |names: &[Count]| {
@@ -92,10 +168,5 @@ pub(super) fn report(counts: Option<&Counts<'_>>, endpoint: Endpoint, sink: &mut
             total: first(&[counts.total]),
         },
     };
-    if odd {
-        sink(Event::Oddity(Oddity::UsageNotANumber));
-    }
-    if !usage.is_empty() {
-        sink(Event::Usage(usage));
-    }
+    (usage, odd)
 }

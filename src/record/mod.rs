@@ -4,6 +4,7 @@
 //! Nothing here is computed from a price or a limit. An empty cell means "not known" or "did not
 //! happen", never zero.
 
+mod block;
 mod fact;
 mod tally;
 
@@ -15,6 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::time::Offset;
 use crate::usage::Usage;
 
+pub use block::Block;
 pub use fact::{Fact, FactSink};
 pub use tally::Tally;
 

@@ -19,7 +19,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// A rate or a mean: as many decimals as it deserves.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         v if v >= 1_000.0 => {
             #[expect(
@@ -37,7 +37,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// Milliseconds.
-pub(super) fn ms(value: f64) -> String {
+pub(crate) fn ms(value: f64) -> String {
     match value {
         v if v >= 10_000.0 => number(v),
         v if v >= 1_000.0 => format!("{v:.0}"),
@@ -47,7 +47,7 @@ pub(super) fn ms(value: f64) -> String {
 }
 
 /// A share in per cent, never rounded up to 100 or down to 0.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let value = share * 100.0;
     if value == 0.0 || (value - 100.0).abs() < f64::EPSILON {
         return format!("{value:.0} %");
@@ -91,7 +91,7 @@ pub(super) fn bias(percent: f64) -> String {
 }
 
 /// What stands where nothing was measured.
-pub(super) const NOTHING: &str = "-";
+pub(crate) const NOTHING: &str = "-";
 
 #[cfg(test)]
 mod tests {

@@ -8,9 +8,9 @@
 mod assembly;
 mod bill;
 mod conformance;
-mod console;
+pub(crate) mod console;
 mod cost;
-mod format;
+pub(crate) mod format;
 mod inclusive;
 mod markdown;
 mod series;

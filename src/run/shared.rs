@@ -59,7 +59,8 @@ struct EndpointState {
 /// A window whose end may come while it is asked for.
 #[derive(Debug)]
 pub(super) struct OpenWindow {
-    start: Offset,
+    /// `u64::MAX` as long as it is not known.
+    start: AtomicU64,
     /// `u64::MAX` as long as it is not known.
     end: AtomicU64,
 }
@@ -67,7 +68,8 @@ pub(super) struct OpenWindow {
 impl OpenWindow {
     /// Whether `at` lies in it.
     pub fn holds(&self, at: Offset) -> bool {
-        self.start <= at && at.nanos() <= self.end.load(Ordering::Relaxed)
+        self.start.load(Ordering::Relaxed) <= at.nanos()
+            && at.nanos() <= self.end.load(Ordering::Relaxed)
     }
 }
 
@@ -101,7 +103,7 @@ impl Shared {
             in_flight_max: plan.schedule.max_in_flight,
             came_due: AtomicU64::new(0),
             window: OpenWindow {
-                start: window_start,
+                start: AtomicU64::new(window_start.nanos()),
                 end: AtomicU64::new(window_end.map_or(u64::MAX, Offset::nanos)),
             },
         };
@@ -225,6 +227,19 @@ impl Shared {
         &self.endpoints[&endpoint].window
     }
 
+    /// The measured window of `endpoint` begins when [`Self::begin_window`] says so, not with the
+    /// measured part of the plan.
+    pub(super) fn hold_window(&self, endpoint: Endpoint) {
+        let start = &self.endpoints[&endpoint].window.start;
+        start.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// A window that was held begins at `at`, unless it began before.
+    pub(super) fn begin_window(&self, endpoint: Endpoint, at: Offset) {
+        let start = &self.endpoints[&endpoint].window.start;
+        start.fetch_min(at.nanos(), Ordering::Relaxed);
+    }
+
     /// The measured window of `endpoint` ends at `at`, unless it ended before.
     pub fn end_window(&self, endpoint: Endpoint, at: Offset) {
         self.endpoints[&endpoint]
@@ -233,18 +248,20 @@ impl Shared {
             .fetch_min(at.nanos(), Ordering::Relaxed);
     }
 
-    /// The windows; one that never ended ends at `now`.
+    /// The windows; one that never ended ends at `now`, and one that never began is empty.
     pub fn windows(&self, now: Offset) -> BTreeMap<Endpoint, Window> {
         self.endpoints
             .iter()
             .map(|(endpoint, state)| {
                 let end = Offset::from_nanos(state.window.end.load(Ordering::Relaxed)).min(now);
-                let start = state.window.start;
+                let start = Offset::from_nanos(state.window.start.load(Ordering::Relaxed));
+                let start = start.min(now);
                 (
                     *endpoint,
                     Window {
                         start_ns: start,
                         end_ns: end.max(start),
+                        idle_ns: 0,
                     },
                 )
             })

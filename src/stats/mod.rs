@@ -60,24 +60,39 @@ pub fn bootstrap_blocks(
     seed: u64,
     statistic: impl Fn(&[u32]) -> Option<f64>,
 ) -> Option<Interval> {
-    let finite = |weights: &[u32]| statistic(weights).filter(|value| value.is_finite());
-    if blocks < BLOCKS_MIN {
+    bootstrap_groups(&[blocks], seed, |weights| statistic(&weights[0]))
+}
+
+/// The same over several groups of blocks that have nothing to do with each other, such as two levels
+/// of load: each is resampled by itself. `statistic` is given the weights of each group's blocks. The
+/// smallest group says how far out the bounds are.
+pub fn bootstrap_groups(
+    groups: &[usize],
+    seed: u64,
+    statistic: impl Fn(&[Vec<u32>]) -> Option<f64>,
+) -> Option<Interval> {
+    let finite = |weights: &[Vec<u32>]| statistic(weights).filter(|value| value.is_finite());
+    let fewest = *groups.iter().min()?;
+    if fewest < BLOCKS_MIN {
         return None;
     }
-    let mut weights = vec![1; blocks];
+    let mut weights: Vec<Vec<u32>> = groups.iter().map(|&blocks| vec![1; blocks]).collect();
     let estimate = finite(&weights)?;
-    let mut rng = seed::rng(seed, "bootstrap", blocks as u64);
+    let mut rng = seed::rng(seed, "bootstrap", groups.iter().sum::<usize>() as u64);
     let mut values = Vec::with_capacity(RESAMPLES);
     for _ in 0..RESAMPLES {
-        weights.fill(0);
-        for _ in 0..blocks {
-            weights[rng.random_range(0..blocks)] += 1;
+        for weights in &mut weights {
+            let blocks = weights.len();
+            weights.fill(0);
+            for _ in 0..blocks {
+                weights[rng.random_range(0..blocks)] += 1;
+            }
         }
         values.extend(finite(&weights));
     }
     values.sort_unstable_by(f64::total_cmp);
     let missing = RESAMPLES - values.len();
-    let beyond = beyond(blocks);
+    let beyond = beyond(fewest);
     // Those without a value come first for one bound and last for the other.
     let low = *values.get(beyond.checked_sub(missing)?)?;
     let high = *values.get(RESAMPLES - 1 - beyond)?;

@@ -85,6 +85,19 @@ fn bounds_widen_to_those_of_many_blocks() {
 }
 
 #[test]
+fn groups_are_resampled_each_by_itself() {
+    let sums = |weights: &[Vec<u32>]| {
+        let sums: Vec<u32> = weights.iter().map(|weights| weights.iter().sum()).collect();
+        assert_eq!(sums, [8, 12]);
+        Some(f64::from(weights[0][0]) - f64::from(weights[1][0]))
+    };
+    let interval = bootstrap_groups(&[8, 12], 1, sums).expect("enough blocks");
+    assert!(interval.low < 0.0 && interval.high > 0.0, "{interval:?}");
+    assert_eq!(bootstrap_groups(&[8, 7], 1, |_| Some(1.0)), None);
+    assert_eq!(bootstrap_groups(&[], 1, |_| Some(1.0)), None);
+}
+
+#[test]
 fn a_quantile_needs_samples_beyond_it() {
     assert_eq!([0.5, 0.95, 0.99].map(samples_needed), [5, 59, 299]);
 }

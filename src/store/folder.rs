@@ -21,7 +21,7 @@ use super::writer::{FactWriter, Paths};
 use crate::endpoint::Endpoint;
 use crate::late::{LedgerRow, LedgerSummary, Lookup};
 use crate::manifest::Manifest;
-use crate::record::{CallRecord, FACTS_SCHEMAS_READ, Health, Record, Second};
+use crate::record::{Block, CallRecord, FACTS_SCHEMAS_READ, Health, Record, Second};
 use crate::scenario::{self, LedgerSource};
 use crate::truth::Truth;
 
@@ -32,6 +32,7 @@ const SCENARIO: &str = "scenario.toml";
 const PRICES: &str = "prices.csv";
 const PROMPTS: &str = "prompts.jsonl";
 const ARRIVALS: &str = "arrivals.csv";
+const TOOLS: &str = "tools.json";
 const UPSTREAM: &str = "offline.toml";
 const AUTHORITIES: &str = "ca.pem";
 const MANIFEST: &str = "run.json";
@@ -39,6 +40,7 @@ const REQUESTS: &str = "requests.csv";
 const CALLS: &str = "calls.csv";
 const SECONDS: &str = "seconds.csv";
 const HEALTH: &str = "health.csv";
+const BLOCKS: &str = "blocks.csv";
 const GAPS: &str = "gaps.hlog";
 const TRACE: &str = "trace.csv";
 const TRUTH: &str = "truth.csv";
@@ -112,6 +114,10 @@ impl RunFolder {
             file.load.replay = Some(ARRIVALS.to_owned());
             self.write(ARRIVALS, bytes)?;
         }
+        if let Some(bytes) = &inputs.tools_bytes {
+            file.workload.tools.file = Some(TOOLS.to_owned());
+            self.write(TOOLS, bytes)?;
+        }
         if let Some((_, bytes)) = &inputs.upstream
             && let Some(offline) = &mut file.offline
         {
@@ -158,6 +164,35 @@ impl RunFolder {
         let mut text = serde_json::to_string_pretty(manifest).expect("a manifest is plain JSON");
         text.push('\n');
         self.write(MANIFEST, text.as_bytes())
+    }
+
+    /// Writes `blocks.csv`: what this arm did in its turns. Before the load there is none yet.
+    pub fn write_blocks(&self, blocks: &[Block]) -> Result<(), StoreError> {
+        let mut rows = csv::WriterBuilder::new()
+            .has_headers(false)
+            .from_writer(Vec::new());
+        let failed = "writing to memory does not fail";
+        rows.write_record(["block", "first_session", "sessions", "start_ns", "end_ns"])
+            .expect(failed);
+        for block in blocks {
+            rows.serialize(block).expect(failed);
+        }
+        self.write(BLOCKS, &rows.into_inner().expect(failed))
+    }
+
+    /// Whether the run was one of two arms that took turns.
+    pub fn took_turns(&self) -> bool {
+        self.file(BLOCKS).is_file()
+    }
+
+    /// The blocks that this arm has done; `None` if it took no turns.
+    pub fn blocks(&self) -> Result<Option<Vec<Block>>, StoreError> {
+        if !self.took_turns() {
+            return Ok(None);
+        }
+        let mut blocks = Vec::new();
+        each_row(&self.file(BLOCKS), |block| blocks.push(block))?;
+        Ok(Some(blocks))
     }
 
     /// Begins the truth of the upstream.

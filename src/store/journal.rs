@@ -365,6 +365,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_journal_says_of_tools_tokens_and_silences_is_read() {
+        let more = r#""silence_ns_max":40,"tools":2,"tool_choice":"required","parallel_tool_calls":false,"text_tokens":0,"reasoning_tokens":7,"#;
+        let [said] = &truths(more)[..] else {
+            panic!("one truth");
+        };
+        assert_eq!(said.silence_ns_max, Some(40));
+        assert_eq!(
+            (said.tools, said.tool_choice.as_deref()),
+            (Some(2), Some("required"))
+        );
+        assert_eq!(said.parallel_tool_calls, Some(false));
+        assert_eq!(
+            (said.text_tokens, said.reasoning_tokens),
+            (Some(0), Some(7))
+        );
+        let [silent] = &truths("")[..] else {
+            panic!("one truth");
+        };
+        assert_eq!(silent.silence_ns_max, None);
+        assert_eq!((silent.tools, silent.parallel_tool_calls), (None, None));
+        assert_eq!((silent.text_tokens, silent.reasoning_tokens), (None, None));
+    }
+
+    #[test]
     fn digests_are_read_and_older_journals_have_none() {
         let [with] = &truths(r#""text_sha256":"a0","reasoning_sha256":null,"#)[..] else {
             panic!("one truth");

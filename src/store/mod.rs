@@ -5,6 +5,7 @@ mod inputs;
 mod journal;
 mod keyed;
 mod ledger;
+mod pairs;
 mod rows;
 mod writer;
 
@@ -19,6 +20,7 @@ pub use inputs::{Inputs, load_inputs, read_file, read_prices, write_file};
 pub use journal::{JournalReader, Nonces, read_truth_file};
 pub use keyed::{Keyed, KeyedRows, KeyedWriter};
 pub use ledger::{Download, LedgerFile, LookupWriter, index_of, join_later_ledger, join_ledger};
+pub use pairs::PairsFolder;
 pub use writer::{FactWriter, Queue};
 
 /// A file could not be read or written.

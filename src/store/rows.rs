@@ -136,10 +136,10 @@ pub(super) struct Row<'a> {
     call_id: Option<&'a str>,
     #[serde(default)]
     gateway_cache: Option<&'a str>,
-    #[serde(borrow)]
-    oddities: Cow<'a, str>,
     #[serde(default)]
     marks: Cow<'a, Tally>,
+    #[serde(borrow)]
+    oddities: Cow<'a, str>,
 }
 
 /// One row of `trace.csv`: one event of the wire.

@@ -1,10 +1,11 @@
 //! A tool call on its way: its arguments, and the moment at which they are complete.
 
-use serde::de::IgnoredAny;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::marks::CallMarks;
 use crate::prompt::{Call, Toolbox};
-use crate::record::{CallRecord, Record, Tally};
+use crate::record::{CallRecord, Record};
 use crate::seed;
 use crate::time::Offset;
 
@@ -26,6 +27,15 @@ impl CallState {
         self.scan.push(fragment);
         // A later fragment takes back what looked complete.
         self.complete = self.scan.is_complete().then_some(at);
+    }
+
+    /// What came of the arguments is void; how many characters that was.
+    pub fn clear(&mut self) -> u64 {
+        let characters = self.arguments.chars().count();
+        self.arguments.clear();
+        self.scan = ObjectScan::default();
+        self.complete = None;
+        characters as u64
     }
 
     /// The protocol says that the call is complete: a call without arguments is, from here on.
@@ -53,9 +63,14 @@ impl CallState {
         streamed: bool,
     ) -> CallRecord {
         // No arguments at all is how a tool without parameters is called.
-        let valid_json = self.arguments.is_empty()
-            || self.arguments.trim_ascii_start().starts_with('{')
-                && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok();
+        let text = match self.arguments.as_str() {
+            "" => "{}",
+            text => text,
+        };
+        let value: Option<Value> = serde_json::from_str(text).ok();
+        let object = value.as_ref().filter(|value| value.is_object());
+        let marks = CallMarks::new(&record.trace_id, index);
+        let valid_json = object.is_some();
         CallRecord {
             trace_id: record.trace_id.clone(),
             attempt: record.attempt,
@@ -68,17 +83,22 @@ impl CallState {
             index,
             id: self.id,
             offered: offered.has(&self.name),
-            name: self.name,
             argument_bytes: self.arguments.len() as u64,
             valid_json,
-            arguments_sha256: seed::hex(&Sha256::digest(&self.arguments)[..8]),
-            schema_valid: None,
-            value_sha256: None,
-            marks: Tally::default(),
+            arguments_sha256: digest(&self.arguments),
+            schema_valid: Some(object.is_some_and(|value| offered.fits(&self.name, value))),
+            value_sha256: (value.as_ref()).map(|value| digest(&marks.canonical(value))),
+            marks: marks.tally(&self.arguments, value.as_ref()),
             announced_ns: self.announced,
             complete_ns: self.complete.filter(|_| valid_json && streamed),
+            name: self.name,
         }
     }
+}
+
+/// The first 16 hex digits of the SHA-256 of a text.
+fn digest(text: &str) -> String {
+    seed::hex(&Sha256::digest(text)[..8])
 }
 
 /// Finds the end of a JSON object in text that comes in pieces, looking at each byte once.

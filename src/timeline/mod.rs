@@ -4,6 +4,7 @@
 //! the stamp of the frame that completed it. Nothing here reads a clock or looks at a price.
 
 mod call;
+mod marks;
 #[cfg(test)]
 mod tests;
 
@@ -12,14 +13,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use crate::endpoint::Endpoint;
 use crate::event::{Event, FinishReason, Oddity};
 use crate::gateway::Said;
-use crate::prompt::{Call, Toolbox};
+use crate::prompt::{Call, ToolChoice, Toolbox};
 use crate::record::{CallRecord, Classes, EventStamp, Outcome, Record};
 use crate::seed;
 use crate::time::Offset;
 
 use call::CallState;
+use marks::{Marks, Place};
 
 /// Error texts in the facts are cut to this many characters: they are for people to read.
 const ERROR_CHARS_MAX: usize = 200;
@@ -64,6 +67,7 @@ pub struct Timeline {
     calls: Vec<CallState>,
     text: Option<Sha256>,
     reasoning: Option<Sha256>,
+    marks: Marks,
     finish: Option<FinishReason>,
     stream_error: Option<String>,
     malformed: Option<String>,
@@ -108,6 +112,7 @@ impl Timeline {
     /// For an attempt whose identity stands in `record`, which offers these tools.
     pub fn new(record: Record, offered: Arc<Toolbox>, keep: Keep) -> Self {
         Self {
+            marks: Marks::new(&record.trace_id),
             record,
             offered,
             streamed: false,
@@ -139,6 +144,7 @@ impl Timeline {
     /// The transport is about to be asked to send.
     pub fn sent(&mut self, at: Offset, utc: Timestamp, in_flight: u32) {
         self.record.sent = Some(at);
+        self.record.session_sent.get_or_insert(at);
         self.record.sent_utc = Some(format!("{utc:.6}"));
         self.record.in_flight = Some(in_flight);
     }
@@ -183,6 +189,18 @@ impl Timeline {
         self.record.terminator.is_some()
     }
 
+    /// The answer, where it is kept, has come to its end and nothing is wrong with it.
+    pub fn answer(&self) -> Option<Answer> {
+        let failed = self.stream_error.is_some()
+            || self.malformed.is_some()
+            || self.finish == Some(FinishReason::Error);
+        let text = self.said.as_ref().filter(|_| self.has_ended() && !failed)?;
+        Some(Answer {
+            text: text.clone(),
+            calls: self.calls.iter().map(CallState::call).collect(),
+        })
+    }
+
     /// A body frame was handed over; the events that it completes follow.
     pub fn frame(&mut self, frame: Frame) {
         let counts = &mut self.record.counts;
@@ -223,11 +241,13 @@ impl Timeline {
             Event::Reasoning(text) => {
                 record.counts.characters += characters(text);
                 self.classes.reasoning = true;
+                self.marks.push(Place::Reasoning, text);
                 self.reasoning.get_or_insert_default().update(text);
             }
             Event::Text(text) => {
                 record.counts.characters += characters(text);
                 self.classes.visible = true;
+                self.marks.push(Place::Text, text);
                 if let Some(said) = &mut self.said {
                     said.push_str(text);
                 }
@@ -235,6 +255,7 @@ impl Timeline {
             }
             Event::Call { index, id, name } => {
                 self.classes.announced = true;
+                self.marks.call();
                 record.counts.characters += characters(name);
                 let call = call_at(&mut self.calls, index);
                 call.id = bounded(id);
@@ -243,8 +264,14 @@ impl Timeline {
             }
             Event::Arguments { index, fragment } => {
                 self.classes.arguments = true;
+                self.marks.call();
                 record.counts.characters += characters(fragment);
                 call_at(&mut self.calls, index).push(fragment, self.frame.at);
+            }
+            Event::ArgumentsReplaced { index } => {
+                let void = call_at(&mut self.calls, index).clear();
+                let characters = &mut record.counts.characters;
+                *characters = characters.saturating_sub(void);
             }
             Event::CallEnd { index } => call_at(&mut self.calls, index).close(self.frame.at),
             Event::Usage(usage) => {
@@ -282,10 +309,32 @@ impl Timeline {
                 }
             }
             Event::Oddity(oddity) => self.count_oddity(oddity),
-            Event::Terminator => record.terminator = record.terminator.or(Some(self.frame.at)),
+            Event::Terminator => {
+                if record.terminator.is_none() {
+                    record.terminator = Some(self.frame.at);
+                    self.check_stop_reason();
+                }
+            }
             Event::EndOfChunk => return self.end_of_chunk(),
         }
         None
+    }
+
+    /// Holds the stop reason against the content: where there are calls, it must say so. `OpenAI`
+    /// says `stop` of a call that the request named.
+    fn check_stop_reason(&mut self) {
+        let record = &self.record;
+        let may_stop = record.endpoint == Endpoint::OpenAi
+            && record.tool_choice.as_deref() == Some(ToolChoice::NAMED);
+        let has_calls = !self.calls.is_empty();
+        let contradicts = match self.finish {
+            Some(FinishReason::Stop | FinishReason::StopSequence) => has_calls && !may_stop,
+            Some(FinishReason::ToolCalls) => !has_calls,
+            _ => false,
+        };
+        if contradicts && self.stream_error.is_none() {
+            self.count_oddity(Oddity::StopReason);
+        }
     }
 
     /// Counts an oddity that the caller noticed.
@@ -359,13 +408,15 @@ impl Timeline {
     ) -> Finished {
         let (outcome, error) = self.judge(ending, error_body);
         let digest = |hash: Option<Sha256>| hash.map(|hash| seed::hex(&hash.finalize()[..8]));
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let mut record = self.record;
         record.outcome = outcome;
         record.error = error;
         record.ended = Some(at);
         record.text_sha256 = digest(self.text);
         record.reasoning_sha256 = digest(self.reasoning);
-        record.counts.calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        record.marks = self.marks.finish(record.terminator.is_some());
+        record.counts.calls = count(self.calls.len());
         let answer = self.said.map(|text| Answer {
             text,
             calls: self.calls.iter().map(CallState::call).collect(),
@@ -376,8 +427,20 @@ impl Timeline {
             .zip(0..)
             .map(|(call, index)| call.finish(index, &record, &self.offered, self.streamed))
             .collect();
-        record.counts.calls_valid =
-            u32::try_from(calls.iter().filter(|c| c.valid_json).count()).unwrap_or(u32::MAX);
+        record.counts.calls_valid = count(calls.iter().filter(|c| c.valid_json).count());
+        let fitting = calls.iter().filter(|c| c.schema_valid == Some(true));
+        record.counts.calls_schema_valid = Some(count(fitting.count()));
+        if !calls.is_empty() {
+            let complete = calls.iter().map(|call| call.complete_ns);
+            record.all_calls = complete
+                .collect::<Option<Vec<_>>>()
+                .into_iter()
+                .flatten()
+                .max();
+            record.call_names_sha256 = digest_of(calls.iter().map(|c| Some(c.name.as_str())));
+            let values = calls.iter().map(|c| c.value_sha256.as_deref());
+            record.call_arguments_sha256 = digest_of(values);
+        }
         Finished {
             record,
             calls,
@@ -435,6 +498,16 @@ impl Timeline {
             }
         }
     }
+}
+
+/// The digest of texts in their order; `None` if one is missing.
+fn digest_of<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> Option<String> {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(text?);
+        hash.update([0]);
+    }
+    Some(seed::hex(&hash.finalize()[..8]))
 }
 
 fn describe(kind: &str, message: &str) -> String {

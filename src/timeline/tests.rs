@@ -313,3 +313,157 @@ fn a_whole_body_has_no_first_token() {
     );
     assert_eq!(record.counts.window_token_events, 1);
 }
+
+/// An answer with these calls (name and arguments), of which the fragments come at once.
+fn called(mut record: Record, calls: &[(&str, &str)], finish: Event<'_>) -> Finished {
+    record.streaming = true;
+    let mut timeline = Timeline::new(record, offered(), Keep::default());
+    timeline.head(200, &Said::default(), true);
+    let mut tell = |ms: u64, event: &Event<'_>| {
+        timeline.frame(Frame {
+            at: Offset::from_nanos(ms * 1_000_000),
+            waited: true,
+            len: 1,
+            in_window: true,
+        });
+        timeline.event(event, |_| String::new());
+        timeline.event(&Event::EndOfChunk, |_| String::new());
+    };
+    for ((name, arguments), index) in calls.iter().zip(0..) {
+        let ms = u64::from(index) * 10 + 1;
+        let id = "x";
+        tell(ms, &Event::Call { index, id, name });
+        if !arguments.is_empty() {
+            let fragment = arguments;
+            tell(ms + 1, &Event::Arguments { index, fragment });
+        }
+    }
+    tell(90, &finish);
+    tell(91, &Event::Terminator);
+    timeline.finish(Offset::from_nanos(1), Ending::Complete, None)
+}
+
+const CALLED: Event<'static> = Event::Finish {
+    reason: FinishReason::ToolCalls,
+    raw: "tool_calls",
+};
+
+#[test]
+fn calls_are_held_against_schemas_and_have_values() {
+    let mark = &identity().trace_id[..8];
+    let one = format!(r#"{{"b":1,"a":"{mark}.c0"}}"#);
+    let calls = [("look", one.as_str()), ("other", "{}"), ("look", "")];
+    let Finished { record, calls, .. } = called(identity(), &calls, CALLED);
+    let fits: Vec<_> = calls.iter().map(|call| call.schema_valid).collect();
+    assert_eq!(fits, [Some(true), Some(false), Some(true)]);
+    assert_eq!(record.counts.calls_schema_valid, Some(2));
+    assert_eq!(calls[0].marks.get("own"), 1);
+    assert_eq!(calls[1].value_sha256, calls[2].value_sha256, "none is {{}}");
+    assert_eq!(
+        ms(record.all_calls),
+        Some(90),
+        "the last one has no arguments"
+    );
+
+    // The same answer to another request, in another way of writing it.
+    let mut other = identity();
+    other.trace_id = seed::trace_id("run", "openai", 1, 0);
+    let mark = other.trace_id[..8].to_owned();
+    let one = format!(r#"{{ "a": "{mark}.c0", "b": 1.0 }}"#);
+    let same = [("look", one.as_str()), ("other", "{}"), ("look", "{}")];
+    let same = called(other.clone(), &same, CALLED).record;
+    assert!(record.call_arguments_sha256.is_some() && record.call_names_sha256.is_some());
+    assert_eq!(same.call_arguments_sha256, record.call_arguments_sha256);
+    assert_eq!(same.call_names_sha256, record.call_names_sha256);
+
+    let broken = called(other, &[("look", "{}"), ("look", "{\"a\"")], CALLED);
+    assert_eq!(broken.record.call_arguments_sha256, None);
+    assert_eq!(broken.record.all_calls, None);
+    assert_eq!(broken.calls[1].schema_valid, Some(false));
+    assert_eq!(broken.calls[1].value_sha256, None);
+    let none = called(identity(), &[], STOP).record;
+    assert_eq!((none.call_names_sha256, none.all_calls), (None, None));
+    assert_eq!(none.counts.calls_schema_valid, Some(0));
+}
+
+#[test]
+fn arguments_that_are_replaced_count_once() {
+    let call = Event::Call {
+        index: 0,
+        id: "x",
+        name: "look",
+    };
+    let part = |fragment| Event::Arguments { index: 0, fragment };
+    let (record, calls, _) = play(
+        &[
+            (1, true, &[call, part("{\"a\":1}")]),
+            (2, true, &[Event::ArgumentsReplaced { index: 0 }, part("{")]),
+            (3, true, &[part("}")]),
+            (4, true, &[CALLED, Event::Terminator]),
+        ],
+        Ending::Complete,
+    );
+    assert_eq!(
+        (calls[0].argument_bytes, ms(calls[0].complete_ns)),
+        (2, Some(3))
+    );
+    assert_eq!(record.counts.characters, 4 + 2);
+}
+
+#[test]
+fn a_stop_reason_that_the_content_contradicts() {
+    let with = |endpoint, choice: &str| {
+        let mut record = identity();
+        record.endpoint = endpoint;
+        record.tool_choice = Some(choice.to_owned());
+        record
+    };
+    let (openai, anthropic) = (Endpoint::OpenAi, Endpoint::Anthropic);
+    let call: &[(&str, &str)] = &[("look", "{}")];
+    let length = || Event::Finish {
+        reason: FinishReason::Length,
+        raw: "length",
+    };
+    for (endpoint, choice, calls, finish, is_odd) in [
+        (openai, "auto", call, CALLED, false),
+        (openai, "auto", call, STOP, true),
+        (openai, "required", call, STOP, true),
+        (openai, "named", call, STOP, false),
+        (openai, "named", call, CALLED, false),
+        (anthropic, "named", call, STOP, true),
+        (openai, "auto", &[], CALLED, true),
+        (openai, "auto", &[], STOP, false),
+        (openai, "auto", call, length(), false),
+    ] {
+        let record = called(with(endpoint, choice), calls, finish.clone()).record;
+        let odd = record.oddities == [("stop_reason".to_owned(), 1)];
+        assert_eq!(odd, is_odd, "{endpoint} {choice} {calls:?} {finish:?}");
+    }
+}
+
+#[test]
+fn marks_are_counted_over_a_whole_answer() {
+    let mark = &identity().trace_id[..8];
+    let texts = [
+        format!("{mark}.r0 "),
+        format!("{mark}.0 {mark}."),
+        "2 ".to_owned(),
+    ];
+    let (record, _, _) = play(
+        &[
+            (1, true, &[Event::Reasoning(&texts[0])]),
+            (2, true, &[Event::Text(&texts[1]), Event::Text(&texts[2])]),
+            (3, true, &[STOP, Event::Terminator]),
+        ],
+        Ending::Complete,
+    );
+    let counts: Vec<_> = record.marks.iter().map(|(n, c)| (n.as_str(), *c)).collect();
+    let expected = [
+        ("reasoning", 1),
+        ("reasoning_next", 1),
+        ("text", 2),
+        ("text_lost", 1),
+        ("text_next", 3),
+    ];
+    assert_eq!(counts, expected);
+}

@@ -405,6 +405,7 @@ mod tests {
         let window = Window {
             start_ns: at(0),
             end_ns: at(1_000),
+            idle_ns: 0,
         };
         let mut summary = Summary::new(&BTreeMap::from([(Endpoint::OpenAi, window)]));
         for (outcome, ms, times) in requests {

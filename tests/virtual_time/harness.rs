@@ -26,7 +26,7 @@ use weighbridge::time::{Offset, Window};
 use weighbridge::truth::Truth;
 
 /// A scenario of a line or two on top of this.
-const BASE: &str = r#"
+pub const BASE: &str = r#"
 name = "virtual"
 [target]
 endpoint = "openai"
@@ -45,7 +45,19 @@ pub const DUE_TIMES: &str = "due_s\n0\n0.25\n0.25\n0.999999999\n1\n2.5\n";
 
 /// Facts in memory.
 #[derive(Clone, Default)]
-struct Facts(Arc<Mutex<Vec<Fact>>>);
+pub struct Facts(Arc<Mutex<Vec<Fact>>>);
+
+impl Facts {
+    /// The attempts so far, in order of their ends.
+    pub fn records(&self) -> Vec<Record> {
+        let facts = self.0.lock().expect("no test panics here");
+        let records = facts.iter().filter_map(|fact| match fact {
+            Fact::Attempt(record, _) => Some((**record).clone()),
+            _ => None,
+        });
+        records.collect()
+    }
+}
 
 impl FactSink for Facts {
     fn put(&self, fact: Fact) {
@@ -300,7 +312,7 @@ pub fn data(json: &str) -> Bytes {
 /// A chunk with a piece of text.
 pub fn text(word: &str) -> Bytes {
     data(&format!(
-        r#"{{"id":"c1","model":"magistral-small-latest","choices":[{{"index":0,"delta":{{"content":"{word} "}}}}]}}"#
+        r#"{{"id":"c1","model":"magistral-small-latest","choices":[{{"index":0,"delta":{{"role":"assistant","content":"{word} "}}}}]}}"#
     ))
 }
 

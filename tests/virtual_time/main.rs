@@ -10,4 +10,6 @@ mod loads;
 mod outcomes;
 mod reports;
 mod truth;
+// Two arms that take turns.
+mod turns;
 mod workers;

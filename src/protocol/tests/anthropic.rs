@@ -104,10 +104,10 @@ fn input_that_comes_with_the_start() {
             r#"{"type":"content_block_stop","index":1}"#,
             r#"{"type":"content_block_start","index":2,"content_block":{"type":"text","text":"t"}}"#,
         ],
-        r#"call 0 "a" "f"
-        arguments 0 {"x": 1} | end 0
-        call 1 "b" "g"
-        arguments 1 {}
+        r#"call 0 "a" "f" | arguments 0 {"x": 1}
+        end 0
+        call 1 "b" "g" | arguments 1 {"x":1}
+        replaced 1 | arguments 1 {}
         end 1
         text "t""#,
     );
@@ -140,16 +140,16 @@ fn what_fits_no_open_block_is_counted() {
         r#"odd out_of_block | text "a"
         odd out_of_block
 
-        odd out_of_block | text "b"
-        odd out_of_block
-        odd out_of_block | call 0 "t" "f"
-
+        odd delta_in_wrong_block | text "b"
+        odd delta_in_wrong_block
+        odd blocks_overlap | call 0 "t" "f"
+        odd empty_block
         arguments 0 {}
         end 0
-        odd out_of_block
-        odd out_of_block | call 1 "u" "g"
-        odd out_of_block
-        odd out_of_block | arguments 1 {"z":1} | end 1 | terminator"#,
+        odd delta_after_stop
+        odd block_index | call 1 "u" "g" | arguments 1 {"z":1}
+        odd message_start
+        odd block_left_open | end 1 | terminator"#,
     );
 }
 
@@ -160,7 +160,7 @@ fn a_message_that_never_began_is_counted_once() {
             r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
             r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#,
         ],
-        "odd out_of_block\ntext \"a\"",
+        "odd message_start\ntext \"a\"",
     );
 }
 

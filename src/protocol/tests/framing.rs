@@ -114,11 +114,12 @@ fn what_is_too_long_is_malformed_once() {
         "data: xxxxxxxxx\n".repeat(10)
     );
     let unended = format!("data: [DONE]\n\n{long}");
+    let end = "odd finish_missing | terminator";
     let malformed = "malformed longer than an event or a body may be\n";
     for (mode, input, expected) in [
-        (Mode::Stream, &*line, format!("terminator\n{malformed}")),
-        (Mode::Stream, &*lines, format!("terminator\n{malformed}")),
-        (Mode::Stream, &*unended, format!("terminator\n{malformed}")),
+        (Mode::Stream, &*line, format!("{end}\n{malformed}")),
+        (Mode::Stream, &*lines, format!("{end}\n{malformed}")),
+        (Mode::Stream, &*unended, format!("{end}\n{malformed}")),
         (Mode::Whole, &*long, malformed.to_owned()),
     ] {
         for at in 0..=input.len() {

@@ -1,8 +1,10 @@
 //! One wire event is one line of a transcript's expectation; what it said stands on the line,
 //! separated by ` | `. Every transcript is decoded whole, byte by byte, and cut in two at every
-//! place: how the bytes come must make no difference.
+//! place: how the bytes come must make no difference. [`check`] is for parts of answers, and leaves
+//! out what a whole one must have; [`check_all`] leaves out nothing.
 
 mod anthropic;
+mod conformance;
 mod encode;
 mod failure;
 mod framing;
@@ -12,19 +14,47 @@ mod template;
 
 use super::*;
 use crate::endpoint::Endpoint;
-use crate::event::Event;
+use crate::event::{Event, Oddity};
 use crate::surface::Surface;
 
+/// What only a whole answer must have.
+const OF_WHOLE_ANSWERS: [Oddity; 5] = [
+    Oddity::RoleMissing,
+    Oddity::FinishMissing,
+    Oddity::UsageMissing,
+    Oddity::CallIdMissing,
+    Oddity::EmptyArguments,
+];
+
 /// Decodes `input` in every cutting and compares with `expected`, one line an event of the wire.
+/// That a part of an answer is not a whole one is left out.
 #[track_caller]
 fn check(endpoint: Endpoint, mode: Mode, surfaces: &[&str], input: &[u8], expected: &str) {
+    check_but(&OF_WHOLE_ANSWERS, endpoint, mode, surfaces, input, expected);
+}
+
+/// The same, with everything.
+#[track_caller]
+fn check_all(endpoint: Endpoint, mode: Mode, input: &[u8], expected: &str) {
+    check_but(&[], endpoint, mode, &[], input, expected);
+}
+
+#[track_caller]
+fn check_but(
+    left_out: &[Oddity],
+    endpoint: Endpoint,
+    mode: Mode,
+    surfaces: &[&str],
+    input: &[u8],
+    expected: &str,
+) {
     let surfaces: Vec<Surface> = surfaces
         .iter()
         .map(|text| text.parse().expect("a valid surface"))
         .collect();
     let decode = |pieces: &[&[u8]]| {
-        let mut decoder = Decoder::new(endpoint, mode, Surfaces::new(surfaces.as_slice()));
-        collect(&mut decoder, pieces)
+        let decoder = Decoder::new(endpoint, mode, Surfaces::new(surfaces.as_slice()));
+        collect_but(left_out, &mut decoder.expecting_usage(), pieces)
     };
     let whole = decode(&[input]);
     let expected: Vec<&str> = expected.lines().map(str::trim_start).collect();
@@ -40,6 +70,11 @@ fn check(endpoint: Endpoint, mode: Mode, surfaces: &[&str], input: &[u8], expect
 
 /// Feeds the pieces and the end, and writes down what comes out.
 fn collect(decoder: &mut Decoder, pieces: &[&[u8]]) -> String {
+    collect_but(&[], decoder, pieces)
+}
+
+/// The same without some oddities.
+fn collect_but(left_out: &[Oddity], decoder: &mut Decoder, pieces: &[&[u8]]) -> String {
     let mut lines = String::new();
     let mut line = Vec::new();
     let mut sink = |event: Event<'_>| {
@@ -47,7 +82,7 @@ fn collect(decoder: &mut Decoder, pieces: &[&[u8]]) -> String {
             lines.push_str(&line.join(" | "));
             lines.push('\n');
             line.clear();
-        } else {
+        } else if !matches!(event, Event::Oddity(oddity) if left_out.contains(&oddity)) {
             line.push(written(&event));
         }
     };
@@ -70,6 +105,7 @@ fn written(event: &Event<'_>) -> String {
         Event::Text(text) => format!("text {text:?}"),
         Event::Call { index, id, name } => format!("call {index} {id:?} {name:?}"),
         Event::Arguments { index, fragment } => format!("arguments {index} {fragment}"),
+        Event::ArgumentsReplaced { index } => format!("replaced {index}"),
         Event::CallEnd { index } => format!("end {index}"),
         Event::Usage(usage) => {
             let counts = [

@@ -92,7 +92,7 @@ fn names_may_come_late() {
             r#"{"id":"c1","model":"","choices":[]}"#,
             r#"{"id":"c2","model":"m1","choices":[]}"#,
         ],
-        "\nopened c1 -\nopened - m1",
+        "\nopened c1 -\nodd id_changed | opened - m1",
     );
 }
 
@@ -189,7 +189,7 @@ fn calls_by_index_with_interleaved_arguments() {
         call 1 "b" "g" | arguments 1 {
         arguments 0 {"x":
         arguments 1 } | arguments 0 1}
-
+        odd empty_tool_calls
         "#,
     );
 }
@@ -237,7 +237,7 @@ fn arguments_of_no_call() {
             r#"{"tool_calls":[{"index":3,"function":{"arguments":"{"}}]}"#,
             r#"{"tool_calls":[{"index":3,"function":{"name":"f","arguments":"}"}}]}"#,
         ],
-        r#"odd out_of_block
+        r#"odd call_index | odd out_of_block
         call 0 "" "f" | arguments 0 }"#,
     );
 }
@@ -376,7 +376,7 @@ fn after_the_terminator_only_the_bill_counts() {
         "terminator
         odd after_terminator | usage input=1
         odd after_terminator | cost 1 0.00001230
-        odd after_terminator
+        odd terminator_repeated
         odd after_terminator",
     );
 }
@@ -438,7 +438,7 @@ fn whole_bodies_of_the_dialects() {
     );
     whole(
         r#"{"choices":[{"message":{"content":null,"reasoning":"r","refusal":"no","tool_calls":[],"function_call":{"name":"f","arguments":""}}}]}"#,
-        r#"reasoning "r" | text "no" | call 0 "" "f" | end 0 | terminator"#,
+        r#"reasoning "r" | text "no" | odd empty_tool_calls | call 0 "" "f" | end 0 | terminator"#,
     );
     whole(
         r#"{"choices":[{"message":{"tool_calls":[{"id":"a","function":{"arguments":"{}"}}]}}]}"#,

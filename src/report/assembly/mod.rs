@@ -107,6 +107,7 @@ impl<'a> Assembly<'a> {
         let none = Window {
             start_ns: Offset::MAX,
             end_ns: Offset::MAX,
+            idle_ns: 0,
         };
         let windows: BTreeMap<Endpoint, Window> = manifest
             .endpoints

@@ -3,7 +3,7 @@
 mod blocks;
 mod cost;
 mod lists;
-mod text;
+pub(crate) mod text;
 
 use super::bill::{self, Came};
 use super::{EndpointReport, Report};

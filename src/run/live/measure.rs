@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::protocol::Surfaces;
 use crate::record::{Outcome, Record};
 use crate::run::shared::{Shared, Stop};
-use crate::run::{Conduct, Meter, Pool, Progress, Spend};
+use crate::run::{Conduct, Meter, Pool, Progress, Seat, Spend};
 use crate::scenario::Scenario;
 use crate::store::Queue;
 
@@ -45,6 +45,8 @@ pub(super) struct Measuring<'a> {
     /// Whether each event's stamp is kept.
     pub trace: bool,
     pub facts: Queue,
+    /// Where the run takes turns with another.
+    pub seat: Option<Seat>,
     /// Set when facts can no longer be written.
     pub failed: Arc<AtomicBool>,
 }
@@ -97,7 +99,10 @@ impl Measuring<'_> {
         let mut workers = Workers::ready(self.workers, self.start, &self.options).await?;
         plan.begins = clock.now() + LEAD;
         let shared = self.shared(plan, spend);
-        let pools = Pool::all(plan);
+        let pools = match &self.seat {
+            Some(seat) => Pool::in_turns(plan, seat, &shared),
+            None => Pool::all(plan),
+        };
         let meters: Vec<Arc<Meter>> = (0..self.workers)
             .map(|index| Arc::new(Meter::new(index, &plan.endpoints)))
             .collect();
@@ -121,6 +126,11 @@ impl Measuring<'_> {
             manifest.connects.max_ns = manifest.connects.max_ns.max(Some(connects.max_ns));
         }
         manifest.windows = shared.windows(clock.now());
+        if let Some(seat) = &self.seat {
+            for window in manifest.windows.values_mut() {
+                window.idle_ns = seat.idle_ns(*window);
+            }
+        }
         manifest.planned = shared.planned();
         manifest.warnings.extend(shared.warnings());
         let drift = self.start.wall_clock_drift_ns();
@@ -191,8 +201,10 @@ impl Measuring<'_> {
             meters,
         } = *load;
         let forecast = plan.forecast();
+        // How many turns a session has is the model's choice.
         let planned = forecast
             .measured_sessions
+            .filter(|_| forecast.turns_max == 1)
             .map(|n| n * plan.endpoints.len() as u64);
         let mut ticks = tokio::time::interval(TICK);
         let mut worked = Vec::new();

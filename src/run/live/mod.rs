@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue};
 
 use super::progress::Progress;
+use super::turns::Seat;
 use crate::billing::budget::Budget;
 use crate::client::http::{
     ClientError, Credentials, HttpTransport, Options, certificates, ensure_descriptors,
@@ -30,8 +31,8 @@ use crate::plan::{Plan, Unpriced};
 use crate::protocol;
 use crate::record::FACTS_SCHEMA;
 use crate::scenario::{HttpVersion, Scenario};
-use crate::schedule::{Arrivals, Presence, Process, Profile, Replay, Stages, ThinkTime, Users};
-use crate::seed;
+use crate::schedule::{Arrivals, Presence, Process, Profile, Replay, Stages, Users};
+use crate::seed::{self, Wait};
 use crate::slice::Slice;
 use crate::store::{Inputs, RunFolder, StoreError};
 use crate::time::Offset;
@@ -97,7 +98,7 @@ pub struct Tick<'a> {
     pub elapsed: Duration,
     /// Requests in flight.
     pub in_flight: u32,
-    /// Measured sessions that are planned, over all endpoints, if that is known.
+    /// Measured requests that are planned, over all endpoints, if that is known.
     pub planned: Option<u64>,
     /// The arrivals' length, if it is known.
     pub duration: Option<Duration>,
@@ -129,6 +130,7 @@ pub struct Ready<'a> {
     plan: Plan,
     secrets: Secrets,
     in_flight_max: u64,
+    seat: Option<Seat>,
 }
 
 /// The plan of `inputs`, of a run that does not exist yet.
@@ -174,7 +176,15 @@ impl<'a> Ready<'a> {
             plan,
             secrets,
             in_flight_max: forecast.in_flight_max,
+            seat: None,
         })
+    }
+
+    /// The run takes turns with another, which has the other seat and must run at the same time.
+    #[must_use]
+    pub fn in_turns(mut self, seat: Seat) -> Self {
+        self.seat = Some(seat);
+        self
     }
 
     /// Runs into `folder`; the facts are there when this returns, also after an error in the
@@ -193,6 +203,7 @@ impl<'a> Ready<'a> {
             mut plan,
             secrets,
             in_flight_max,
+            seat,
         } = self;
         let scenario = &inputs.scenario;
         let prices = Arc::new(inputs.prices.clone());
@@ -227,6 +238,9 @@ impl<'a> Ready<'a> {
         manifest.workers = workers;
         manifest.truth = truth.as_ref().map(|(name, _)| name.clone());
         folder.write_manifest(&manifest)?;
+        if seat.is_some() {
+            folder.write_blocks(&[])?;
+        }
 
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -242,9 +256,14 @@ impl<'a> Ready<'a> {
             workers,
             trace,
             facts: writer.queue(),
+            seat: seat.clone(),
             failed: writer.failed(),
         };
         let measured = runtime.block_on(measuring.run(&mut plan, &mut manifest, watch));
+        // The other arm must not wait for one that never began, or has failed.
+        if let (Some(seat), Err(_) | Ok(false)) = (&seat, &measured) {
+            seat.close();
+        }
         // Whatever happened, what was measured goes to disk.
         let written = writer.finish();
         manifest.duration_ns = Some(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -268,10 +287,12 @@ impl<'a> Ready<'a> {
             asking.run(&runtime, clock, &mut manifest);
         }
         manifest.partial = !(matches!(measured, Ok(true)) && written.is_ok());
+        let blocks = seat.map(|seat| folder.write_blocks(&seat.blocks()));
         let noted = folder.write_manifest(&manifest);
         written?;
         measured?;
         noted?;
+        blocks.transpose()?;
         Ok(manifest)
     }
 }
@@ -429,7 +450,16 @@ pub fn describe(plan: &Plan) -> String {
         }
         Arrivals::Replay(replay) => format!("open loop, {}", replay_in_words(replay)),
     };
-    let count = spec.count.map(|n| format!(", {n} requests"));
+    let unit = match plan.workload.turns_max() {
+        0 | 1 => "requests".to_owned(),
+        turns => format!("sessions of up to {turns} turns"),
+    };
+    let count = spec.count.map(|n| format!(", {n} {unit}"));
+    let unit = if spec.count.is_none() && plan.workload.turns_max() > 1 {
+        format!(", {unit}")
+    } else {
+        String::new()
+    };
     let duration = spec
         .duration
         .map(|d| format!(", {}", humantime::format_duration(d)));
@@ -439,7 +469,7 @@ pub fn describe(plan: &Plan) -> String {
         ""
     };
     format!(
-        "{arrivals}{}{}{each}",
+        "{arrivals}{}{unit}{}{each}",
         count.unwrap_or_default(),
         duration.unwrap_or_default()
     )
@@ -448,13 +478,13 @@ pub fn describe(plan: &Plan) -> String {
 fn users_in_words(users: &Users) -> String {
     let time = humantime::format_duration;
     let think_time = match users.think_time {
-        ThinkTime::Fixed(Duration::ZERO) => String::new(),
-        ThinkTime::Fixed(fixed) => format!(" who think for {}", time(fixed)),
-        ThinkTime::Uniform { min, max } => {
+        Wait::Fixed(Duration::ZERO) => String::new(),
+        Wait::Fixed(fixed) => format!(" who think for {}", time(fixed)),
+        Wait::Uniform { min, max } => {
             format!(" who think for {} to {}", time(min), time(max))
         }
-        ThinkTime::Exponential { mean } => format!(" who think for {} on average", time(mean)),
-        ThinkTime::Lognormal { median, .. } => {
+        Wait::Exponential { mean } => format!(" who think for {} on average", time(mean)),
+        Wait::Lognormal { median, .. } => {
             format!(" who think for {} at the median", time(median))
         }
     };

@@ -1,0 +1,1 @@
+//! Each fault alone: found and named.
