@@ -131,12 +131,27 @@ pub(super) fn held(at: &mut At<'_>, record: &Record, truth: &Truth) {
     if let Some(pieces) = Pieces::of(record, truth) {
         at.seen.saw(SeenOn::Timed);
         at.seen.smoothness.add(&pieces);
-        if pieces.is_fake() || pieces.is_buffered() == Some(true) {
+        // What is lost makes fewer pieces, and no lumps.
+        let in_lumps = pieces.is_buffered() == Some(true) && !has_losses(record, truth);
+        if pieces.is_fake() || in_lumps {
             at.found(Code::Buffered, 1, Some(pieces.words()));
         } else {
             silence(at, record, truth);
         }
     }
+}
+
+/// Whether some of what the upstream wrote did not arrive.
+fn has_losses(record: &Record, truth: &Truth) -> bool {
+    let lost = [
+        "text_lost",
+        "text_head_lost",
+        "reasoning_lost",
+        "reasoning_head_lost",
+    ];
+    missing(record, truth) != Missing::default()
+        || u64::from(record.counts.calls) < truth.tool_calls
+        || lost.into_iter().any(|name| record.marks.get(name) > 0)
 }
 
 fn usage(at: &mut At<'_>, record: &Record, truth: &Truth) {

@@ -1,6 +1,7 @@
 //! Where translating gateways break: each fault of the table, to be planted in ours. What is planted
 //! changes the request, the pieces of the answer, or the events that are made of them.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -83,7 +84,7 @@ pub enum Plant {
     ParallelDropped,
     /// 22: what is said of calling is not handed on.
     ChoiceDropped,
-    /// 22: the tools are not handed on, all but one.
+    /// 22: the tools are not handed on.
     ToolsDropped,
 }
 
@@ -109,8 +110,8 @@ impl Plant {
                 members.insert("tool_choice".to_owned(), auto);
             }
             Self::ToolsDropped => {
-                let tools = members.get_mut("tools").and_then(Value::as_array_mut);
-                tools.expect("tools").truncate(1);
+                members.remove("tools");
+                members.remove("tool_choice");
             }
             Self::ResultIdsChanged => {
                 let messages = members["messages"].as_array_mut().expect("messages");
@@ -128,34 +129,19 @@ impl Plant {
         let is_reasoning = |piece: &Heard| matches!(piece.said, Said::Reasoning(_));
         match self {
             Self::CallsMerged => {
-                heard.retain_mut(|piece| match &mut piece.said {
-                    Said::Arguments(at, _) => {
-                        *at = 0;
-                        true
-                    }
-                    _ => true,
-                });
-                let first = heard
-                    .iter()
-                    .position(|piece| matches!(piece.said, Said::Call(..)));
-                let first = first.expect("calls");
-                let mut at = 0;
-                heard.retain(|piece| {
-                    at += 1;
-                    at - 1 <= first || !matches!(piece.said, Said::Call(..))
-                });
-            }
-            Self::ArgumentsSwapped => {
-                for piece in heard {
+                for piece in heard.iter_mut() {
                     if let Said::Arguments(at, _) = &mut piece.said {
-                        *at = match *at {
-                            0 => 1,
-                            1 => 0,
-                            other => other,
-                        };
+                        *at = 0;
                     }
                 }
+                let is_call = |piece: &Heard| matches!(piece.said, Said::Call(..));
+                let mut calls = 0;
+                heard.retain(|piece| {
+                    calls += usize::from(is_call(piece));
+                    !is_call(piece) || calls == 1
+                });
             }
+            Self::ArgumentsSwapped => swap_arguments(heard),
             Self::TextHeadLost => drop(heard.remove(nth(heard, 0, is_text))),
             Self::TextLost => drop(heard.remove(nth(heard, 2, is_text))),
             Self::TextRepeated => {
@@ -213,7 +199,17 @@ impl Plant {
             Self::ErrorSwallowed => {
                 let at = heard.last().map_or(Duration::ZERO, |last| last.at);
                 heard.retain(|piece| !matches!(piece.said, Said::Error(_)));
-                let said = [Said::Finish("stop".to_owned()), Said::End];
+                let output = heard.iter().filter(|piece| is_text(piece)).count();
+                let usage = Tokens {
+                    input: 20,
+                    output: output as u64,
+                    ..Tokens::default()
+                };
+                let said = [
+                    Said::Usage(usage),
+                    Said::Finish("stop".to_owned()),
+                    Said::End,
+                ];
                 heard.extend(said.map(|said| Heard {
                     at,
                     event: u32::MAX,
@@ -229,16 +225,14 @@ impl Plant {
             }
             Self::CallInvented => {
                 let at = heard.iter().rposition(is_text).expect("text") + 1;
-                let piece = Heard {
-                    at: heard[at - 1].at,
-                    event: heard[at - 1].event,
-                    said: Said::Call("call_invented".to_owned(), String::from("get_weather")),
-                };
-                heard.insert(at, piece);
-                for piece in heard {
-                    if let Said::Finish(word) = &mut piece.said {
-                        "tool_calls".clone_into(word);
-                    }
+                let (id, name) = ("call_invented".to_owned(), "get_weather".to_owned());
+                let arguments = json!({"city": "Lyon", "unit": "celsius"}).to_string();
+                for said in [Said::Arguments(0, arguments), Said::Call(id, name)] {
+                    let piece = Heard {
+                        said,
+                        ..heard[at - 1].clone()
+                    };
+                    heard.insert(at, piece);
                 }
             }
             Self::TextAfterCallsLost => {
@@ -363,6 +357,22 @@ impl Plant {
                 blocks.insert(0, json!({"type": "text", "text": ""}));
             }
             _ => {}
+        }
+    }
+}
+
+/// Gives two calls each other's arguments, piece by piece.
+fn swap_arguments(heard: &mut [Heard]) {
+    let mut pieces = [VecDeque::new(), VecDeque::new()];
+    for piece in heard.iter() {
+        if let Said::Arguments(at, text) = &piece.said {
+            pieces[*at].push_back(text.clone());
+        }
+    }
+    assert_eq!(pieces[0].len(), pieces[1].len(), "calls that are cut alike");
+    for piece in heard {
+        if let Said::Arguments(at, text) = &mut piece.said {
+            *text = pieces[1 - *at].pop_front().expect("as many pieces");
         }
     }
 }

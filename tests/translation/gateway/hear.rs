@@ -45,7 +45,8 @@ pub struct Tokens {
     pub cache_read: u64,
     pub cache_write: u64,
     pub output: u64,
-    pub reasoning: u64,
+    /// `None` where the upstream does not say.
+    pub reasoning: Option<u64>,
 }
 
 /// Reads a stream.
@@ -289,7 +290,7 @@ impl Reader {
             cache_read: cached,
             cache_write: 0,
             output: count(&usage["completion_tokens"]),
-            reasoning: count(&usage["completion_tokens_details"]["reasoning_tokens"]),
+            reasoning: usage["completion_tokens_details"]["reasoning_tokens"].as_u64(),
         }));
     }
 

@@ -89,12 +89,15 @@ fn stop_reason(finish: &str) -> &'static str {
 
 fn completion_usage(tokens: Tokens) -> Value {
     let prompt = tokens.input + tokens.cache_read + tokens.cache_write;
-    json!({
+    let mut usage = json!({
         "prompt_tokens": prompt, "completion_tokens": tokens.output,
         "total_tokens": prompt + tokens.output,
         "prompt_tokens_details": {"cached_tokens": tokens.cache_read},
-        "completion_tokens_details": {"reasoning_tokens": tokens.reasoning},
-    })
+    });
+    if let Some(reasoning) = tokens.reasoning {
+        usage["completion_tokens_details"] = json!({"reasoning_tokens": reasoning});
+    }
+    usage
 }
 
 fn message_usage(tokens: Tokens) -> Value {
