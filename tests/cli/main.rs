@@ -20,6 +20,8 @@ mod late;
 mod loads;
 // `quote`, `check` and `mock`.
 mod other_commands;
+// `overhead`: two arms in turns.
+mod overhead;
 // What a terminal, a pipe and a script see: streams, escape codes, closed pipes.
 mod output;
 // Price tables: `prices` and `quote` by them.
