@@ -376,7 +376,7 @@ impl<T: Transport> Conduct<T> {
             let later = self.clock.now() + OTHERS_SETTLE;
             self.clock.coarse_sleep_until(later).await;
         } else {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
