@@ -105,6 +105,25 @@ pub enum FinishReason {
     Other,
 }
 
+impl FinishReason {
+    /// What a reason as received means. The names of both protocols are known on either endpoint: a
+    /// gateway that mixes them up is read, and the raw text shows it.
+    pub fn of(raw: &str) -> Self {
+        match raw {
+            "stop" | "end_turn" => Self::Stop,
+            "stop_sequence" => Self::StopSequence,
+            "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => {
+                Self::Length
+            }
+            "tool_calls" | "tool_use" | "function_call" => Self::ToolCalls,
+            "content_filter" | "refusal" => Self::Refusal,
+            "error" => Self::Error,
+            "pause_turn" => Self::Pause,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Departures from the protocol that do not prevent reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Oddity {

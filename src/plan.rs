@@ -14,13 +14,14 @@ use crate::billing::predict::TokenKind;
 use crate::billing::prices::{PriceRow, PriceTable};
 use crate::endpoint::Endpoint;
 use crate::money::Money;
-use crate::prompt::{CacheTtl, Toolbox};
+use crate::prompt::{CacheTtl, Prompt, Toolbox};
 use crate::protocol::{self, Encoded};
-use crate::record::{Phase, Record};
+use crate::record::{Class, Phase, Record};
 use crate::schedule::{self, Part, Users};
 use crate::seed;
 use crate::slice::Slice;
 use crate::time::Offset;
+use crate::timeline::Answer;
 use crate::workload::{self, HangUp};
 
 /// Output limit of the preflight request, in tokens: it asks whether the target answers, not what.
@@ -58,6 +59,33 @@ pub struct Planned {
     pub offered: Arc<Toolbox>,
     /// When it is hung up on, if it is.
     pub hang_up: Option<HangUp>,
+    /// What comes after it in its session.
+    pub follows: Follows,
+}
+
+/// What comes after a turn in its session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Follows {
+    /// Nothing: sessions of its kind have one turn.
+    #[default]
+    Never,
+    /// Another turn, if its answer calls tools.
+    IfCalled,
+    /// Nothing any more, whatever its answer calls: it is the last turn that a session may have.
+    NoMore,
+}
+
+/// A session that may go on after its first turn: what its next turn is made of.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    part: Part,
+    endpoint: Endpoint,
+    session: u64,
+    class: Class,
+    turns_max: u32,
+    /// The turn that `prompt` is of.
+    turn: u32,
+    prompt: Prompt,
 }
 
 impl Plan {
@@ -115,23 +143,85 @@ impl Plan {
         order.into_iter()
     }
 
-    /// The turn of `session` at `endpoint`.
+    /// The first turn of `session` at `endpoint`.
     pub fn turn(&self, part: Part, session: u64, endpoint: Endpoint) -> Planned {
-        let phase = match part {
-            Part::Warmup => Phase::Warmup,
-            Part::Measured => Phase::Measured,
+        self.first(phase_of(part), part.stream(), session, endpoint)
+            .0
+    }
+
+    /// The same, and what the next turn is made of, where the session may have one.
+    pub fn session(
+        &self,
+        part: Part,
+        session: u64,
+        endpoint: Endpoint,
+    ) -> (Planned, Option<Box<Conversation>>) {
+        let (planned, turn) = self.first(phase_of(part), part.stream(), session, endpoint);
+        let conversation = (planned.follows == Follows::IfCalled).then(|| {
+            Box::new(Conversation {
+                part,
+                endpoint,
+                session,
+                class: turn.class,
+                turns_max: turn.turns_max,
+                turn: 0,
+                prompt: turn.prompt,
+            })
+        });
+        (planned, conversation)
+    }
+
+    /// The next turn of a session whose last one was answered so, and how long its tools take.
+    pub fn next_turn(
+        &self,
+        conversation: &mut Conversation,
+        answer: &Answer,
+    ) -> (Planned, Duration) {
+        let Conversation {
+            part,
+            endpoint,
+            session,
+            ..
+        } = *conversation;
+        conversation.turn += 1;
+        let number = conversation.turn;
+        let stream = part.stream();
+        let trace_id = self.trace_id(stream, session, endpoint, number);
+        let answered = workload::Answered {
+            text: &answer.text,
+            calls: &answer.calls,
         };
-        self.build(phase, part.stream(), session, endpoint)
+        let prompt = &mut conversation.prompt;
+        let place = (self.seed, stream, session, number);
+        let next = self.workload.next(place, &trace_id, prompt, answered);
+        let mut record = Record::new(trace_id, phase_of(part), endpoint, conversation.class);
+        record.session = session;
+        record.turn = number;
+        record.planned_input = next.planned_input;
+        let mut planned = self.planned(record, &conversation.prompt);
+        planned.hang_up = next.hang_up;
+        planned.follows = follows(number, conversation.turns_max);
+        (planned, next.wait)
     }
 
     /// The one request to `endpoint` before the load.
     pub fn preflight(&self, endpoint: Endpoint) -> Planned {
-        self.build(Phase::Preflight, "preflight", 0, endpoint)
+        let planned = self.first(Phase::Preflight, "preflight", 0, endpoint).0;
+        Planned {
+            hang_up: None,
+            follows: Follows::Never,
+            ..planned
+        }
     }
 
-    fn build(&self, phase: Phase, stream: &str, session: u64, endpoint: Endpoint) -> Planned {
-        let arm = format!("{stream}.{endpoint}");
-        let trace_id = seed::trace_id(&self.run_id, &arm, session, 0);
+    fn first(
+        &self,
+        phase: Phase,
+        stream: &str,
+        session: u64,
+        endpoint: Endpoint,
+    ) -> (Planned, workload::Turn) {
+        let trace_id = self.trace_id(stream, session, endpoint, 0);
         let mut turn = self.workload.turn(self.seed, stream, session, &trace_id);
         if phase == Phase::Preflight {
             let limit = turn.prompt.max_output_tokens.unwrap_or(u64::MAX);
@@ -139,22 +229,36 @@ impl Plan {
         }
         let mut record = Record::new(trace_id, phase, endpoint, turn.class);
         record.session = session;
-        record.streaming = turn.prompt.stream;
-        record.requested_model.clone_from(&turn.prompt.model);
         record.planned_input = turn.planned_input;
-        record.output_limit = turn.prompt.max_output_tokens;
+        let mut planned = self.planned(record, &turn.prompt);
+        planned.hang_up = turn.hang_up;
+        planned.follows = follows(0, turn.turns_max);
+        (planned, turn)
+    }
+
+    fn trace_id(&self, stream: &str, session: u64, endpoint: Endpoint, turn: u32) -> String {
+        let arm = format!("{stream}.{endpoint}");
+        seed::trace_id(&self.run_id, &arm, session, turn)
+    }
+
+    /// A turn with what `prompt` says.
+    fn planned(&self, mut record: Record, prompt: &Prompt) -> Planned {
+        record.streaming = prompt.stream;
+        record.requested_model.clone_from(&prompt.model);
+        record.output_limit = prompt.max_output_tokens;
         record.requested_tier.clone_from(&self.dialect.service_tier);
-        if !turn.prompt.tools.is_empty() {
-            record.tool_choice = Some(turn.prompt.tool_choice.kind().to_owned());
-            record.parallel_tool_calls = turn.prompt.parallel_tool_calls;
+        if !prompt.tools.is_empty() {
+            record.tool_choice = Some(prompt.tool_choice.kind().to_owned());
+            record.parallel_tool_calls = prompt.parallel_tool_calls;
         }
-        let request = protocol::encode(endpoint, &turn.prompt, &self.dialect);
+        let request = protocol::encode(record.endpoint, prompt, &self.dialect);
         record.body_bytes = Some(request.body.len() as u64);
         Planned {
             record,
             request,
-            hang_up: turn.hang_up.filter(|_| phase != Phase::Preflight),
-            offered: turn.prompt.tools,
+            offered: prompt.tools.clone(),
+            hang_up: None,
+            follows: Follows::Never,
         }
     }
 
@@ -173,14 +277,16 @@ impl Plan {
                 unpriced.push(unknown(Missing::Row(date)));
                 continue;
             };
-            let cached = self.workload.prefix.as_ref();
+            let prefix = self.workload.prefix.as_ref().map(|prefix| prefix.ttl);
+            let conversation = self.workload.cache_conversation;
+            let is_cached = prefix.or(conversation).is_some();
             // Only this endpoint says what it wrote, and bills it.
-            let written = cached.filter(|_| self.endpoints.contains(&Endpoint::Anthropic));
-            let kept = |ttl| written.is_some_and(|prefix| prefix.ttl == ttl);
+            let is_written = self.endpoints.contains(&Endpoint::Anthropic);
+            let kept = |ttl| is_written && [prefix, conversation].contains(&Some(ttl));
             let needed = [
                 (true, TokenKind::Input),
                 (true, TokenKind::Output),
-                (cached.is_some(), TokenKind::CacheRead),
+                (is_cached, TokenKind::CacheRead),
                 (kept(CacheTtl::FiveMinutes), TokenKind::CacheWrite5m),
                 (kept(CacheTtl::Hour), TokenKind::CacheWrite1h),
             ];
@@ -213,7 +319,23 @@ impl Plan {
             output_tokens_mean: self.workload.output_mean(),
             input_tokens_max: self.workload.input_max(),
             output_tokens_max: self.workload.output_max(),
+            turns_max: self.workload.turns_max(),
         }
+    }
+}
+
+const fn phase_of(part: Part) -> Phase {
+    match part {
+        Part::Warmup => Phase::Warmup,
+        Part::Measured => Phase::Measured,
+    }
+}
+
+fn follows(turn: u32, turns_max: u32) -> Follows {
+    match turns_max {
+        0 | 1 => Follows::Never,
+        _ if turn + 1 < turns_max => Follows::IfCalled,
+        _ => Follows::NoMore,
     }
 }
 
@@ -285,20 +407,21 @@ pub struct Forecast {
     pub duration: Option<Duration>,
     /// Requests in flight over all endpoints, at most.
     pub in_flight_max: u64,
-    /// Of a request on average, by estimate.
+    /// Of the first request of a session on average, by estimate.
     pub input_tokens_mean: u64,
     /// The output limit of a request on average.
     pub output_tokens_mean: u64,
-    /// Of one request, by estimate.
+    /// Of the first request of a session, by estimate.
     pub input_tokens_max: u64,
     /// Of one request.
     pub output_tokens_max: u64,
+    /// Turns of a session, at most.
+    pub turns_max: u32,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prompt::ToolChoice;
     use crate::workload::{Cache, Size, Source};
 
     fn plan() -> Plan {
@@ -320,12 +443,11 @@ mod tests {
                 models: vec![("m".to_owned(), 1.0)],
                 source: Source::Generated(Size::Fixed(60)),
                 output_tokens: Size::Fixed(9),
-                tools_share: 0.0,
+                tools: workload::Tools::none(),
                 stream_share: 1.0,
-                tools: Arc::default(),
-                tool_choice: ToolChoice::Auto,
                 cache: Cache::Unique,
                 prefix: None,
+                cache_conversation: None,
                 temperature: None,
                 hang_up: None,
             },

@@ -24,6 +24,13 @@ pub struct Truth {
     pub first_write_ns: Option<u64>,
     /// From the request's receipt to the first frame with a token handed over.
     pub first_token_write_ns: Option<u64>,
+    /// From the request's receipt to the last frame with a token handed over.
+    #[serde(default)]
+    pub last_token_write_ns: Option<u64>,
+    /// Frames with a token in them: how many pieces the answer was written in. `None` where the
+    /// journal does not say.
+    #[serde(default)]
+    pub token_writes: Option<u64>,
     /// From the request's receipt to the last frame handed over.
     pub last_write_ns: Option<u64>,
     /// Events with a token in them.
@@ -75,7 +82,10 @@ pub struct Truth {
     /// Marked tokens of the answer's visible text; `None` where `text_sha256` is for want of one.
     #[serde(default)]
     pub text_tokens: Option<u64>,
-    /// The same of its reasoning.
+    /// Those of them that stand after its tool calls; `None` where the journal does not say.
+    #[serde(default)]
+    pub text_tokens_after: Option<u64>,
+    /// Marked tokens of its reasoning.
     #[serde(default)]
     pub reasoning_tokens: Option<u64>,
     /// SHA-256 of the answer's visible text, first 16 hex digits; `None` without text, or where

@@ -25,6 +25,8 @@ pub(crate) struct Books {
     has_head: bool,
     first_write: Option<Duration>,
     first_token_write: Option<Duration>,
+    last_token_write: Option<Duration>,
+    token_writes: u64,
     last_write: Option<Duration>,
     /// The longest time without a byte up to the last write.
     silence_max: Duration,
@@ -54,6 +56,8 @@ impl Books {
             has_head: false,
             first_write: None,
             first_token_write: None,
+            last_token_write: None,
+            token_writes: 0,
             last_write: None,
             silence_max: Duration::ZERO,
             token_events: 0,
@@ -92,6 +96,8 @@ impl Books {
         self.last_write = Some(since_receipt);
         if frame.content.token_events > 0 {
             self.first_token_write.get_or_insert(since_receipt);
+            self.last_token_write = Some(since_receipt);
+            self.token_writes += 1;
             self.token_events += u64::from(frame.content.token_events);
         }
         self.cost_written |= frame.content.has_cost;
@@ -159,6 +165,8 @@ impl Books {
             received_ns: nanoseconds(self.arrival.at),
             first_write_ns: self.first_write.map(since_start),
             first_token_write_ns: self.first_token_write.map(since_start),
+            last_token_write_ns: self.last_token_write.map(since_start),
+            token_writes: Some(self.token_writes),
             last_write_ns: self.last_write.map(since_start),
             frames: self.frames.len() as u64,
             frames_written: self.next as u64,
@@ -185,6 +193,7 @@ impl Books {
             tool_results: truth.tool_results,
             turn: truth.turn,
             text_tokens: truth.text_tokens,
+            text_tokens_after: truth.text_tokens_after,
             reasoning_tokens: truth.reasoning_tokens,
             text_sha256: truth.text_sha256,
             reasoning_sha256: truth.reasoning_sha256,

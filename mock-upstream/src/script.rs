@@ -242,6 +242,8 @@ pub struct Truth {
     pub turn: u32,
     /// Tokens of visible text, as the journal has them.
     pub text_tokens: Option<u64>,
+    /// Those of them after the calls.
+    pub text_tokens_after: Option<u64>,
     /// Tokens of reasoning, as the journal has them.
     pub reasoning_tokens: Option<u64>,
     /// Digest of the visible text, as the journal has it.

@@ -1,6 +1,7 @@
 //! The command line: arguments in, text and an exit code out.
 
 mod exit;
+mod overhead;
 mod prices;
 mod quote;
 mod watch;
@@ -20,7 +21,7 @@ use crate::report::console;
 use crate::review;
 use crate::run::live;
 use crate::scenario::{self, Scenario};
-use crate::store::{self, Inputs, LedgerFile, RunFolder, StoreError};
+use crate::store::{self, Inputs, LedgerFile, PairsFolder, RunFolder, StoreError};
 use crate::suggest;
 
 pub use exit::Exit;
@@ -34,6 +35,8 @@ Examples:
       Another scenario, one endpoint, a folder of its own.
   weighbridge run scenarios/keeprouter.toml --set load.concurrency=8
       A live gateway; the key comes from the variable that the scenario names.
+  weighbridge overhead --direct https://upstream.example --via https://gateway.example
+      What the gateway adds to latency, and at what load it saturates.
   weighbridge check my.toml
       Say what a scenario would do, and everything that is wrong with it; sends nothing.
   weighbridge report reports/2026-08-01T101500Z-ci --prices new-prices.csv
@@ -61,6 +64,8 @@ struct Cli {
 enum Command {
     /// Load a target and judge what was measured
     Run(RunArgs),
+    /// What a gateway adds to its upstream: the same load on both, in turns
+    Overhead(overhead::OverheadArgs),
     /// Say what a scenario would do, and what is wrong with it; sends nothing
     Check(CheckArgs),
     /// Make the report of an earlier run again, from its facts alone
@@ -227,6 +232,7 @@ pub fn main() -> ExitCode {
     // clap itself exits with 2 on a wrong command line, and with 0 on --help.
     let result = match Cli::parse().command {
         Command::Run(args) => run(&args),
+        Command::Overhead(args) => overhead::run(&args),
         Command::Check(args) => check(&args),
         Command::Report(args) => report(&args),
         Command::Quote(args) => quote::run(&args),
@@ -282,11 +288,21 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 
 /// The folder that was asked for, or a new one by time and scenario.
 fn folder_of(out: Option<&Path>, inputs: &Inputs, start: Start) -> Result<RunFolder, StoreError> {
+    folder_named(out, &inputs.scenario.name, start, RunFolder::create)
+}
+
+/// The folder that was asked for, or a new one by time and name.
+fn folder_named<F>(
+    out: Option<&Path>,
+    name: &str,
+    start: Start,
+    create: impl Fn(&Path) -> Result<F, StoreError>,
+) -> Result<F, StoreError> {
     if let Some(path) = out {
-        return RunFolder::create(path);
+        return create(path);
     }
     let utc = start.utc().strftime("%Y-%m-%dT%H%M%SZ");
-    let name = format!("{utc}-{}", inputs.scenario.name);
+    let name = format!("{utc}-{name}");
     let mut tried = 1;
     loop {
         // Two runs may begin in the same second.
@@ -295,7 +311,7 @@ fn folder_of(out: Option<&Path>, inputs: &Inputs, start: Start) -> Result<RunFol
         } else {
             String::new()
         };
-        match RunFolder::create(&Path::new("reports").join(format!("{name}{suffix}"))) {
+        match create(&Path::new("reports").join(format!("{name}{suffix}"))) {
             Err(StoreError::NotEmpty(_)) if tried < FOLDERS_PER_SECOND_MAX => tried += 1,
             result => return result,
         }
@@ -317,6 +333,14 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
 }
 
 fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
+    if let Some(pairs) = PairsFolder::open(&args.folder) {
+        anyhow::ensure!(
+            args.prices.is_none() && args.ledger.is_none(),
+            "{} holds the runs of an overhead command; `--prices` and `--ledger` are for one of its runs: name its folder",
+            args.folder.display()
+        );
+        return overhead::report(&pairs, args.json);
+    }
     let folder = RunFolder::open(&args.folder)?;
     let prices = args.prices.as_deref().map(store::read_prices).transpose()?;
     let own = prices.is_none();

@@ -6,12 +6,15 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use super::Tool;
+use crate::tokens;
 
 /// Tools that requests offer together. It is made once, and shared by all requests that offer it.
 pub struct Toolbox {
     tools: Vec<Tool>,
     /// In the order of the tools.
     validators: Vec<Validator>,
+    /// By estimate.
+    tokens: u64,
 }
 
 /// A tool's schema is none.
@@ -35,6 +38,7 @@ impl Toolbox {
         });
         Ok(Self {
             validators: validators.collect::<Result<_, _>>()?,
+            tokens: tools.iter().map(tokens_of).sum(),
             tools,
         })
     }
@@ -42,6 +46,11 @@ impl Toolbox {
     /// The tools themselves.
     pub fn tools(&self) -> &[Tool] {
         &self.tools
+    }
+
+    /// The estimated tokens of their definitions: compact JSON.
+    pub const fn tokens(&self) -> u64 {
+        self.tokens
     }
 
     /// Whether none is offered.
@@ -61,12 +70,20 @@ impl Toolbox {
     }
 }
 
+fn tokens_of(tool: &Tool) -> u64 {
+    let json = serde_json::json!({
+        "name": tool.name, "description": tool.description, "schema": tool.schema,
+    });
+    (json.to_string().len() as u64).div_ceil(tokens::JSON_BYTES_PER_TOKEN)
+}
+
 impl Default for Toolbox {
     /// No tools.
     fn default() -> Self {
         Self {
             tools: Vec::new(),
             validators: Vec::new(),
+            tokens: 0,
         }
     }
 }

@@ -474,22 +474,12 @@ pub(super) fn report_failure(failure: &Failure, endpoint: Endpoint, sink: &mut S
     });
 }
 
-/// Reports why the model stopped, if that was said. The names of both protocols are known on
-/// either endpoint: a gateway that mixes them up is read, and the raw text shows it.
+/// Reports why the model stopped, if that was said.
 pub(super) fn report_finish(raw: &str, sink: &mut Sink<'_>) -> Option<FinishReason> {
-    let reason = match raw {
-        "" => return None,
-        "stop" | "end_turn" => FinishReason::Stop,
-        "stop_sequence" => FinishReason::StopSequence,
-        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => {
-            FinishReason::Length
-        }
-        "tool_calls" | "tool_use" | "function_call" => FinishReason::ToolCalls,
-        "content_filter" | "refusal" => FinishReason::Refusal,
-        "error" => FinishReason::Error,
-        "pause_turn" => FinishReason::Pause,
-        _ => FinishReason::Other,
-    };
+    if raw.is_empty() {
+        return None;
+    }
+    let reason = FinishReason::of(raw);
     sink(Event::Finish { reason, raw });
     Some(reason)
 }

@@ -346,6 +346,8 @@ struct AnthropicMessage<'a> {
 enum Block<'a> {
     Text {
         text: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
     ToolUse {
         id: &'a str,
@@ -357,7 +359,31 @@ enum Block<'a> {
         content: &'a str,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
+}
+
+impl Block<'_> {
+    /// Asks caches to keep the prompt up to this block.
+    fn keep(&mut self, ttl: CacheTtl) {
+        match self {
+            Self::Text { cache_control, .. } | Self::ToolResult { cache_control, .. } => {
+                *cache_control = Some(CacheControl::of(ttl));
+            }
+            // A request ends with words of the user or with results.
+            Self::ToolUse { .. } => {}
+        }
+    }
+}
+
+impl CacheControl {
+    const fn of(ttl: CacheTtl) -> Self {
+        Self {
+            r#type: "ephemeral",
+            ttl,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -382,7 +408,7 @@ fn anthropic<'a>(prompt: &'a Prompt, dialect: &'a Dialect) -> AnthropicRequest<'
         model: &prompt.model,
         max_tokens: prompt.max_output_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
         system: anthropic_system(prompt),
-        messages: anthropic_messages(&prompt.messages),
+        messages: anthropic_messages(&prompt.messages, prompt.cache_conversation),
         stream: prompt.stream,
         tools: prompt
             .tools
@@ -409,10 +435,7 @@ fn anthropic_system(prompt: &Prompt) -> Option<AnthropicSystem<'_>> {
         text,
         cache_control,
     };
-    let cached = CacheControl {
-        r#type: "ephemeral",
-        ttl: prefix.ttl,
-    };
+    let cached = CacheControl::of(prefix.ttl);
     let more = prompt.system.as_deref().map(|text| block(text, None));
     let first = block(&prefix.text, Some(cached));
     Some(AnthropicSystem::Blocks(
@@ -440,12 +463,12 @@ fn anthropic_tool_choice(prompt: &Prompt) -> AnthropicToolChoice<'_> {
 
 /// The results of a turn's calls and the user's next words become one message, results first: the
 /// protocol refuses anything else.
-fn anthropic_messages(messages: &[Message]) -> Vec<AnthropicMessage<'_>> {
+fn anthropic_messages(messages: &[Message], keep: Option<CacheTtl>) -> Vec<AnthropicMessage<'_>> {
     let mut out: Vec<AnthropicMessage<'_>> = Vec::with_capacity(messages.len());
     let mut after_results = false;
     for message in messages {
         let (role, content) = match message {
-            Message::User(text) => ("user", vec![Block::Text { text }]),
+            Message::User(text) => ("user", vec![text_block(text)]),
             Message::Assistant { text, calls } => ("assistant", assistant_blocks(text, calls)),
             Message::ToolResults(results) => {
                 ("user", results.iter().map(tool_result_block).collect())
@@ -457,12 +480,16 @@ fn anthropic_messages(messages: &[Message]) -> Vec<AnthropicMessage<'_>> {
         }
         after_results = matches!(message, Message::ToolResults(_));
     }
+    let last = out.last_mut().and_then(|last| last.content.last_mut());
+    if let (Some(last), Some(ttl)) = (last, keep) {
+        last.keep(ttl);
+    }
     out
 }
 
 fn assistant_blocks<'a>(text: &'a str, calls: &'a [Call]) -> Vec<Block<'a>> {
     // An empty text block is refused.
-    let text = (!text.is_empty()).then_some(Block::Text { text });
+    let text = (!text.is_empty()).then(|| text_block(text));
     let calls = calls.iter().map(|call| Block::ToolUse {
         id: &call.id,
         name: &call.name,
@@ -476,6 +503,14 @@ fn tool_result_block(result: &ToolResult) -> Block<'_> {
         tool_use_id: &result.call_id,
         content: &result.content,
         is_error: result.is_error,
+        cache_control: None,
+    }
+}
+
+fn text_block(text: &str) -> Block<'_> {
+    Block::Text {
+        text,
+        cache_control: None,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod assembly;
 mod bill;
+mod conformance;
 pub(crate) mod console;
 mod cost;
 pub(crate) mod format;
@@ -27,6 +28,7 @@ use crate::record::Class;
 use crate::verdict::{GateStatus, Status};
 
 pub use assembly::{Assembly, AssemblyError};
+pub use conformance::Conformance;
 pub use console::console;
 pub use cost::{
     ByInFlight, ByTime, Cost, CostGroup, CostLoad, CostRounding, CostSurface, Explained, Ledger,
@@ -188,6 +190,8 @@ pub struct EndpointReport {
     pub cost: Cost,
     /// What was held against the upstream's journal; `null` without one.
     pub truth: Option<Truth>,
+    /// Whether answers keep their protocol, and hold what the upstream wrote.
+    pub conformance: Conformance,
 }
 
 /// What was measured of one kind of request at one endpoint.

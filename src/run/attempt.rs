@@ -19,12 +19,12 @@ use crate::endpoint::Endpoint;
 use crate::event::Event;
 use crate::gateway::Said;
 use crate::money::Money;
-use crate::plan::Planned;
+use crate::plan::{Follows, Planned};
 use crate::protocol::{self, Decoder, Encoded, Mode};
-use crate::record::{CallRecord, Fact, Outcome, Phase, Record};
+use crate::record::{CallRecord, Fact, Outcome, OutcomeGroup, Phase, Record, SessionEnd};
 use crate::surface::Surface;
 use crate::time::Offset;
-use crate::timeline::{Ending, Finished, Frame, Keep, Timeline};
+use crate::timeline::{Answer, Ending, Finished, Frame, Keep, Timeline};
 use crate::workload::HangUp;
 
 /// How long a connection is read on after the terminator: some gateways put the cost there.
@@ -39,6 +39,29 @@ pub(super) enum Reached {
     Target,
     /// The connection was refused.
     Nobody,
+}
+
+/// What a request's end means to whoever waits for it.
+pub(super) struct Reply {
+    pub reached: Reached,
+    /// The terminator, or the failure.
+    pub at: Offset,
+    /// The answer, where its session goes on from it.
+    pub answer: Option<Box<Answer>>,
+    /// When the first turn of its session was sent.
+    pub session_sent: Option<Offset>,
+}
+
+impl Reply {
+    /// To a turn that was not sent.
+    pub const fn unsent(at: Offset) -> Self {
+        Self {
+            reached: Reached::Target,
+            at,
+            answer: None,
+            session_sent: None,
+        }
+    }
 }
 
 /// Everything that a request in flight holds.
@@ -77,13 +100,13 @@ impl Deadlines {
 
 impl<T: Transport> Conduct<T> {
     /// Sends `turn` and follows it to its end, attempt by attempt. `answered` is called once, at
-    /// the moment from which a closed-loop user goes on: the terminator, or the failure. Returns
+    /// the moment from which a user, or its session, goes on: the terminator, or the failure. Returns
     /// the last attempt's record.
     pub(super) async fn request(
         self: Arc<Self>,
         turn: Box<Planned>,
         ticket: Ticket,
-        answered: impl FnOnce(Reached) + Send,
+        answered: impl FnOnce(Reply) + Send,
     ) -> Arc<Record> {
         let Ticket {
             place,
@@ -94,11 +117,11 @@ impl<T: Transport> Conduct<T> {
         self.meter.enter(endpoint, self.clock.now());
         let mut holding = Some((place, answered));
         // The place is free, and the user goes on.
-        let mut release = |reached| {
+        let mut release = |reply: Reply| {
             let (place, answered) = holding.take().expect("a request is released once");
             drop(place);
             self.meter.leave(endpoint, self.clock.now());
-            answered(reached);
+            answered(reply);
         };
         let retries = self
             .retries
@@ -108,39 +131,38 @@ impl<T: Transport> Conduct<T> {
             let spare = retries.map(|retries| (retries, next.clone()));
             let (mut exchange, request) = Exchange::begin(&self, *next, in_flight);
             let (ending, body) = exchange.run(request).await;
+            let reply = exchange.reply(&ending);
+            let goes_on = reply.answer.is_some();
             if let Some((body, decoder)) = body {
                 // What follows is off the clock.
-                release(Reached::Target);
+                release(reply);
                 if let Some(_place) = self.shared.drain(endpoint) {
                     exchange.drain(body, decoder).await;
                 }
                 let never = |_: &Record| None::<()>;
-                return self.over(exchange, ending, reservation, never).0;
+                return self.over(exchange, ending, reservation, goes_on, never).0;
             }
-            let reached = match ending {
-                Ending::Broken(Outcome::ConnectFailed, _) => Reached::Nobody,
-                _ => Reached::Target,
-            };
             let asked = exchange.retry_after;
-            let (record, again) = self.over(exchange, ending, reservation, |record| {
+            let (record, again) = self.over(exchange, ending, reservation, goes_on, |record| {
                 let (retries, spare) = spare?;
                 let wait = retry::wait(&retries, record, asked, self.plan.seed)?;
                 // What the budget has no room for is not tried again.
                 Some((wait, self.reserve(&spare).ok()?, spare))
             });
             let Some((wait, reserved, mut spare)) = again else {
-                release(reached);
+                release(reply);
                 return record;
             };
             spare.record.attempt += 1;
+            spare.record.session_sent = reply.session_sent;
             tokio::select! {
                 biased;
                 () = self.shared.cut() => {
                     if let Some(reserved) = reserved {
                         reserved.settle(Some(Money::ZERO));
                     }
-                    release(reached);
-                    return self.cut_before(spare.record);
+                    release(reply);
+                    return self.cut_before(*spare);
                 }
                 () = self.clock.coarse_sleep_until(self.clock.now() + wait) => {}
             }
@@ -148,13 +170,14 @@ impl<T: Transport> Conduct<T> {
         }
     }
 
-    /// An attempt is over: its row is written, and its cost settled. `again` says what the next
-    /// attempt takes, if there is to be one.
+    /// An attempt is over: its row is written, and its cost settled. `goes_on` says whether its session has another
+    /// turn, `again` what the next attempt takes, if there is to be one.
     fn over<N>(
         &self,
         exchange: Box<Exchange<'_, T>>,
         ending: Ending,
         reservation: Option<Reservation>,
+        goes_on: bool,
         again: impl FnOnce(&Record) -> Option<N>,
     ) -> (Arc<Record>, Option<N>) {
         let Exchange {
@@ -162,6 +185,7 @@ impl<T: Transport> Conduct<T> {
             error_body,
             sent,
             capture,
+            follows,
             ..
         } = *exchange;
         let Finished {
@@ -182,6 +206,9 @@ impl<T: Transport> Conduct<T> {
         }
         let next = again(&record);
         record.last = next.is_none();
+        if record.last && !goes_on {
+            record.session_end = session_end(follows, &record);
+        }
         if let Some(events) = trace {
             self.shared.put(Fact::Trace {
                 trace_id: record.trace_id.clone(),
@@ -192,11 +219,27 @@ impl<T: Transport> Conduct<T> {
         (self.put(record, calls), next)
     }
 
-    /// The run was cut while a request waited for its next attempt, which was not sent.
-    fn cut_before(&self, mut record: Record) -> Arc<Record> {
-        record.outcome = Outcome::Cut;
-        record.error = Some("the run was stopped before this attempt was sent".to_owned());
+    /// The run was stopped while a request waited for its next attempt, or a session for its next turn, which was not
+    /// sent.
+    pub(super) fn cut_before(&self, turn: Planned) -> Arc<Record> {
+        self.not_sent(
+            turn,
+            Outcome::Cut,
+            "the run was stopped before this was sent",
+        )
+    }
+
+    /// A turn that came due and is not sent.
+    pub(super) fn drop_turn(&self, turn: Planned, why: &str) -> Arc<Record> {
+        self.not_sent(turn, Outcome::Dropped, why)
+    }
+
+    fn not_sent(&self, turn: Planned, outcome: Outcome, why: &str) -> Arc<Record> {
+        let mut record = turn.record;
+        record.outcome = outcome;
+        record.error = Some(why.to_owned());
         record.ended = Some(self.clock.now());
+        record.session_end = session_end(turn.follows, &record);
         self.put(record, Vec::new())
     }
 
@@ -209,14 +252,6 @@ impl<T: Transport> Conduct<T> {
         drop(counts);
         self.shared.put(Fact::Attempt(record.clone(), calls));
         record
-    }
-
-    /// A turn that came due and is not sent.
-    pub(super) fn drop_turn(&self, mut record: Record, why: &str) -> Arc<Record> {
-        record.outcome = Outcome::Dropped;
-        record.error = Some(why.to_owned());
-        record.ended = Some(self.clock.now());
-        self.put(record, Vec::new())
     }
 
     /// Takes the key out of every text that came from outside: gateways do quote it in errors.
@@ -243,6 +278,21 @@ impl<T: Transport> Conduct<T> {
             }
         }
     }
+}
+
+/// How the session of an attempt ended with it, where it could have had several turns.
+fn session_end(follows: Follows, record: &Record) -> Option<SessionEnd> {
+    if follows == Follows::Never {
+        return None;
+    }
+    Some(match record.outcome.group() {
+        OutcomeGroup::Ok if follows == Follows::NoMore && record.counts.calls > 0 => {
+            SessionEnd::TurnLimit
+        }
+        OutcomeGroup::Ok => SessionEnd::Answered,
+        OutcomeGroup::Failed => SessionEnd::Failed,
+        OutcomeGroup::Dropped | OutcomeGroup::Cut | OutcomeGroup::Cancelled => SessionEnd::Stopped,
+    })
 }
 
 /// `text` without `secret`, also where the text was cut off in the middle of it.
@@ -282,6 +332,7 @@ struct Exchange<'a, T: Transport> {
     retry_after: Option<Duration>,
     /// What is kept of its bytes, if there was a slot for it.
     capture: Option<Capture>,
+    follows: Follows,
     interrupts: Interrupts<'a>,
 }
 
@@ -293,6 +344,7 @@ impl<'a, T: Transport> Exchange<'a, T> {
             request,
             offered,
             hang_up,
+            follows,
         } = turn;
         let endpoint = record.endpoint;
         let streaming = record.streaming;
@@ -305,7 +357,8 @@ impl<'a, T: Transport> Exchange<'a, T> {
             offered,
             Keep {
                 trace: conduct.trace,
-                answer: false,
+                // What no turn repeats is not kept.
+                answer: follows == Follows::IfCalled,
             },
         );
         let mut counts = conduct.meter.counts();
@@ -335,10 +388,33 @@ impl<'a, T: Transport> Exchange<'a, T> {
             error_body: None,
             retry_after: None,
             capture,
+            follows,
             interrupts: Interrupts::new(&conduct.shared, &conduct.clock),
         };
         // Thousands wait at once: what only a part of the time needs must not be held all of it.
         (Box::new(exchange), request)
+    }
+
+    /// What its end means, right after it.
+    fn reply(&self, ending: &Ending) -> Reply {
+        let answer = match ending {
+            Ending::Complete if self.follows == Follows::IfCalled => self.timeline.answer(),
+            _ => None,
+        };
+        let record = self.timeline.record();
+        Reply {
+            reached: match ending {
+                Ending::Broken(Outcome::ConnectFailed, _) => Reached::Nobody,
+                _ => Reached::Target,
+            },
+            at: record
+                .terminator
+                .unwrap_or_else(|| self.conduct.clock.now()),
+            answer: answer
+                .filter(|answer| !answer.calls.is_empty())
+                .map(Box::new),
+            session_sent: record.session_sent,
+        }
     }
 
     /// Up to the terminator, the end of the body, or a failure. After a terminator, the body is

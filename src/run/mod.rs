@@ -13,6 +13,7 @@ mod machine;
 mod meter;
 mod progress;
 mod retry;
+mod session;
 mod shared;
 mod spend;
 mod turns;
@@ -40,7 +41,7 @@ pub use shared::{Shared, Stop};
 pub use spend::Spend;
 pub use turns::{Seat, Turns};
 
-use attempt::{Reached, Ticket};
+use attempt::{Reached, Reply, Ticket};
 
 /// One worker of a run.
 pub struct Conduct<T> {
@@ -87,7 +88,7 @@ impl<T: Transport> Conduct<T> {
                 let ticket = Ticket { place, reservation };
                 self.request(Box::new(planned), ticket, |_| {}).await
             }
-            Err(_) => self.drop_turn(planned.record, BUDGET_USED),
+            Err(_) => self.drop_turn(planned, BUDGET_USED),
         }
     }
 
@@ -139,10 +140,10 @@ impl<T: Transport> Conduct<T> {
         for part in [Part::Warmup, Part::Measured] {
             for (session, due) in self.plan.arrivals(part) {
                 // The bytes are ready before the moment comes.
-                let turns: Vec<Planned> = self
+                let turns: Vec<_> = self
                     .plan
                     .order(part, session)
-                    .map(|endpoint| self.plan.turn(part, session, endpoint))
+                    .map(|endpoint| self.plan.session(part, session, endpoint))
                     .collect();
                 tokio::select! {
                     biased;
@@ -152,21 +153,43 @@ impl<T: Transport> Conduct<T> {
                     }
                     () = self.clock.sleep_until(due) => {}
                 }
-                for mut turn in turns {
+                for (mut turn, conversation) in turns {
                     turn.record.due = Some(due);
-                    self.shared.came_due(&turn.record);
-                    match self.reserve(&turn) {
-                        Ok(reservation) => {
-                            self.clone().start(turn, reservation, alive.clone(), |_| {});
-                        }
-                        Err(exhausted) => {
-                            if is_hopeless(&exhausted) {
-                                self.budget_ends_the_run(&exhausted);
-                            }
-                            self.drop_turn(turn.record, BUDGET_USED);
+                    let turn = Box::new(turn);
+                    match conversation {
+                        None => self.start_due(turn, &alive, |_| {}),
+                        Some(conversation) => {
+                            let (answered, reply) = oneshot::channel();
+                            self.start_due(turn, &alive, said_to(answered));
+                            let (conduct, alive) = (self.clone(), alive.clone());
+                            tokio::spawn(async move {
+                                conduct.go_on(conversation, reply, &alive).await;
+                            });
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Starts a turn of an open loop that has come due, or drops it for want of money or of a place.
+    fn start_due(
+        self: &Arc<Self>,
+        turn: Box<Planned>,
+        alive: &Alive,
+        answered: impl FnOnce(Reply) + Send + 'static,
+    ) {
+        self.shared.came_due(&turn.record);
+        match self.reserve(&turn) {
+            Ok(reservation) => self
+                .clone()
+                .start(turn, reservation, alive.clone(), answered),
+            Err(exhausted) => {
+                if is_hopeless(&exhausted) {
+                    self.budget_ends_the_run(&exhausted);
+                }
+                self.drop_turn(*turn, BUDGET_USED);
+                answered(Reply::unsent(self.clock.now()));
             }
         }
     }
@@ -175,21 +198,20 @@ impl<T: Transport> Conduct<T> {
     /// a user may go on.
     fn start(
         self: Arc<Self>,
-        turn: Planned,
+        turn: Box<Planned>,
         reservation: Option<Reservation>,
         alive: Alive,
-        answered: impl FnOnce(Reached) + Send + 'static,
+        answered: impl FnOnce(Reply) + Send + 'static,
     ) {
         let Some(place) = self.shared.enter(turn.record.endpoint) else {
             // Nothing was sent, so nothing was spent.
             if let Some(reservation) = reservation {
                 reservation.settle(Some(Money::ZERO));
             }
-            self.drop_turn(turn.record, "load.max_in_flight was reached");
-            return answered(Reached::Target);
+            self.drop_turn(*turn, "load.max_in_flight was reached");
+            return answered(Reply::unsent(self.clock.now()));
         };
         let ticket = Ticket { place, reservation };
-        let turn = Box::new(turn);
         tokio::spawn(async move {
             self.request(turn, ticket, answered).await;
             drop(alive);
@@ -226,8 +248,8 @@ impl<T: Transport> Conduct<T> {
         self.shared.stop(Stop::Arrivals);
     }
 
-    /// Each endpoint has its own users; each user starts its next session when the last one was
-    /// answered and its think time is over.
+    /// Each endpoint has its own users; each user starts its next session when the last one is
+    /// over and its think time is too.
     async fn closed_loop(self: Arc<Self>, config: &Users, alive: Alive) {
         let config = Arc::new(config.clone());
         let mut users = tokio::task::JoinSet::new();
@@ -267,28 +289,30 @@ impl<T: Transport> Conduct<T> {
                 self.shared.source_ended();
             }
             measured |= part == Part::Measured;
-            let turn = self.plan.turn(part, session, pool.endpoint);
-            let Some(reservation) = self.reserve_waiting(&turn).await else {
+            let (turn, conversation) = self.plan.session(part, session, pool.endpoint);
+            let turn = Box::new(turn);
+            let Ok(reservation) = self.reserve_waiting(&turn).await else {
                 break;
             };
             self.shared.came_due(&turn.record);
-            let (answered, answer) = oneshot::channel();
-            let go_on = move |reached| {
-                // A user that was stopped meanwhile no longer listens.
-                let _ = answered.send(reached);
+            let (answered, reply) = oneshot::channel();
+            self.clone()
+                .start(turn, reservation, alive.clone(), said_to(answered));
+            let reached = match conversation {
+                // An error is a task that panicked: its missing row makes the run incomplete.
+                None => reply.await.map_or(Reached::Target, |reply| reply.reached),
+                // A box: few users need it, and it is much.
+                Some(conversation) => Box::pin(self.go_on(conversation, reply, &alive)).await,
             };
-            self.clone().start(turn, reservation, alive.clone(), go_on);
-            // An error is a task that panicked: its missing row makes the run incomplete.
-            let answer = answer.await;
             if let Some(stay) = stay {
                 stay.over(self.clock.now());
             }
             let think = config.think(part, self.plan.seed, session);
             let free = self.clock.now()
-                + match answer {
+                + match reached {
                     // Nobody is there to be loaded: without a pause, users would spin.
-                    Ok(Reached::Nobody) => think.max(REFUSED_PAUSE),
-                    _ => think,
+                    Reached::Nobody => think.max(REFUSED_PAUSE),
+                    Reached::Target => think,
                 };
             next = self.plan.at_work(&config, number, free);
         }
@@ -325,22 +349,21 @@ impl<T: Transport> Conduct<T> {
         }
     }
 
-    /// A user waits until the budget has room for its next request; `None` if it never will, or the
-    /// run is stopped.
-    async fn reserve_waiting(&self, turn: &Planned) -> Option<Option<Reservation>> {
+    /// A user waits until the budget has room for its next request.
+    async fn reserve_waiting(&self, turn: &Planned) -> Result<Option<Reservation>, NoRoom> {
         loop {
             let mut settled = std::pin::pin!(self.shared.settled.notified());
             // What settles from here on is heard.
             settled.as_mut().enable();
             match self.reserve(turn) {
-                Ok(reservation) => return Some(reservation),
+                Ok(reservation) => return Ok(reservation),
                 Err(exhausted) if is_hopeless(&exhausted) => {
                     self.budget_ends_the_run(&exhausted);
-                    return None;
+                    return Err(NoRoom::Ever);
                 }
                 Err(_) => tokio::select! {
                     () = settled => {}
-                    () = self.shared.no_more_arrivals() => return None,
+                    () = self.shared.no_more_arrivals() => return Err(NoRoom::InTime),
                     () = self.others_settle() => {}
                 },
             }
@@ -377,6 +400,22 @@ const REFUSED_PAUSE: std::time::Duration = std::time::Duration::from_millis(100)
 
 /// How often a user that waits for room in a budget looks whether another run gave some back.
 const OTHERS_SETTLE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Why a turn got no money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoRoom {
+    /// The budget will not have enough any more.
+    Ever,
+    /// The run was stopped before it had enough.
+    InTime,
+}
+
+/// Hands a reply over; a user that was stopped meanwhile no longer listens.
+fn said_to(answered: oneshot::Sender<Reply>) -> impl FnOnce(Reply) + Send {
+    move |reply| {
+        let _ = answered.send(reply);
+    }
+}
 
 /// Why a turn was dropped; one text, so that they are counted as one.
 const BUDGET_USED: &str = "the budget has no room for another request";

@@ -7,22 +7,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::file::{self, Endpoints, File, Offline, WeightedModel};
 use super::source::{Problem, ScenarioError, Source};
-use super::{Ledger, LedgerSource, Pricing, Retries, Scenario, Target, Timeouts, Truth, Workload};
+use super::{Ledger, LedgerSource, Pricing, Retries, Scenario, Target, Timeouts, Truth};
 use crate::endpoint::Endpoint;
 use crate::metrics::{Limits, Metric};
 use crate::money::{Currency, Money};
-use crate::prompt::ToolChoice;
+use crate::prompt::Tool;
 use crate::protocol;
 use crate::suggest;
 use crate::surface::{self, LookupUrl, Surface};
 use crate::verdict::Gate;
-use crate::workload;
 
 /// What the default grace period has beyond the total timeout.
 const GRACE_BEYOND_TOTAL: Duration = Duration::from_secs(1);
-
-/// Most tokens of a shared prefix: as much as the largest models take.
-const CACHED_PREFIX_MAX: u64 = 1_000_000;
 
 /// What is wrong with a value that should name an environment variable. The value itself is not
 /// repeated: it may be a key pasted in the wrong place.
@@ -35,10 +31,15 @@ fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_') && name.chars().all(valid)
 }
 
-/// Builds the scenario, or says everything that is wrong with it.
-pub(super) fn scenario(source: &Source<'_>) -> Result<Scenario, ScenarioError> {
+/// Builds the scenario, or says everything that is wrong with it. `tools` are those of the file that it names, if that
+/// has been read.
+pub(super) fn scenario(
+    source: &Source<'_>,
+    tools: Option<&[Tool]>,
+) -> Result<Scenario, ScenarioError> {
     let mut check = Check {
         source,
+        tools,
         problems: Vec::new(),
     };
     match (check.scenario(), check.problems) {
@@ -57,6 +58,8 @@ pub(super) fn scenario(source: &Source<'_>) -> Result<Scenario, ScenarioError> {
 /// there is a problem that says why.
 pub(super) struct Check<'a> {
     source: &'a Source<'a>,
+    /// The tools of the scenario's file, once it has been read.
+    pub(super) tools: Option<&'a [Tool]>,
     problems: Vec<Problem>,
 }
 
@@ -85,13 +88,18 @@ impl Check<'_> {
             Some(text) => self.duration("load.grace", text),
             // A little beyond the total limit, so that a request that runs into it is told from one
             // that is cut.
-            // And that as often as it may be tried.
+            // And that as often as it may be tried, and as a session has turns.
             None => target.as_ref().map(|t| {
                 let attempt = t.timeouts.total + GRACE_BEYOND_TOTAL;
-                t.retries.map_or(attempt, |r| {
+                let turn = t.retries.map_or(attempt, |r| {
                     let again = attempt.saturating_add(r.wait_max);
                     attempt.saturating_add(again.saturating_mul(r.attempts_max.saturating_sub(1)))
-                })
+                });
+                let (turns, delay) = workload.as_ref().map_or((1, Duration::ZERO), |workload| {
+                    (workload.spec.turns_max(), workload.spec.delay_max())
+                });
+                let again = turn.saturating_add(delay);
+                turn.saturating_add(again.saturating_mul(turns.saturating_sub(1)))
             }),
         };
         let seed = file.load.seed;
@@ -248,31 +256,6 @@ impl Check<'_> {
         })
     }
 
-    fn hang_up(&mut self, hang_up: &file::HangUp) -> Option<(f64, workload::HangUp)> {
-        self.share("workload.hang_up.share", hang_up.share);
-        let when = match (hang_up.after_events, &hang_up.after) {
-            (Some(0), None) => {
-                self.say(
-                    "workload.hang_up.after_events",
-                    "must be at least 1; to hang up before the first token, use `after`",
-                );
-                return None;
-            }
-            (Some(events), None) => workload::HangUp::AfterEvents(events),
-            (None, Some(after)) => {
-                workload::HangUp::After(self.positive_duration("workload.hang_up.after", after)?)
-            }
-            (Some(_), Some(_)) | (None, None) => {
-                self.say(
-                    "workload.hang_up",
-                    "needs one of `after_events` and `after`, which say when",
-                );
-                return None;
-            }
-        };
-        Some((hang_up.share, when))
-    }
-
     /// Headers whose values stand in environment variables.
     fn headers_env(&mut self, headers: &BTreeMap<String, String>) -> Vec<(HeaderName, String)> {
         let mut list = Vec::new();
@@ -412,87 +395,10 @@ impl Check<'_> {
         }
     }
 
-    fn share(&mut self, key: &str, value: f64) {
+    pub(super) fn share(&mut self, key: &str, value: f64) {
         if !(0.0..=1.0).contains(&value) {
             self.say(key, format!("is a share from 0 to 1, not {value}"));
         }
-    }
-
-    fn workload(&mut self, file: &File) -> Option<Workload> {
-        let workload = &file.workload;
-        for (key, size) in [
-            ("workload.input_tokens", &workload.input_tokens),
-            ("workload.output_tokens", &workload.output_tokens),
-        ] {
-            if let Some(fault) = size.fault() {
-                self.say(key, fault);
-            }
-        }
-        self.share("workload.tools_share", workload.tools_share);
-        self.share("workload.stream_share", workload.stream_share);
-        if let Some(temperature) = workload.temperature.filter(|t| !(0.0..=2.0).contains(t)) {
-            self.say(
-                "workload.temperature",
-                format!("must be from 0 to 2, not {temperature}"),
-            );
-        }
-        let tools = workload::builtin_tools();
-        let tool_choice = match workload.tool_choice.as_str() {
-            "auto" => ToolChoice::Auto,
-            "required" => ToolChoice::Required,
-            "none" => ToolChoice::None,
-            name if tools.has(name) => ToolChoice::Named(name.to_owned()),
-            name => {
-                let known: Vec<&str> = ["auto", "required", "none"]
-                    .into_iter()
-                    .chain(tools.tools().iter().map(|t| t.name.as_str()))
-                    .collect();
-                let hint = suggest::clause(name, known.iter().copied());
-                self.say(
-                    "workload.tool_choice",
-                    format!(
-                        "unknown choice `{name}`{hint}; known are {}",
-                        known.join(", ")
-                    ),
-                );
-                return None;
-            }
-        };
-        let hang_up = match &workload.hang_up {
-            Some(hang_up) => Some(self.hang_up(hang_up)?),
-            None => None,
-        };
-        let prefix = workload.cached_prefix.as_ref();
-        if prefix.is_some_and(|prefix| !(1..=CACHED_PREFIX_MAX).contains(&prefix.tokens)) {
-            self.say(
-                "workload.cached_prefix.tokens",
-                format!("must be from 1 to {CACHED_PREFIX_MAX}"),
-            );
-            return None;
-        }
-        let prefix =
-            prefix.map(|prefix| workload::shared_prefix(file.load.seed, prefix.tokens, prefix.ttl));
-        // Problems of the models are the target's.
-        let models = match (&file.target.model, file.target.models.as_slice()) {
-            (Some(model), _) => vec![(model.clone(), 1.0)],
-            (None, models) => models.iter().map(|m| (m.model.clone(), m.weight)).collect(),
-        };
-        Some(Workload {
-            spec: workload::Spec {
-                models,
-                source: workload::Source::Generated(workload.input_tokens),
-                output_tokens: workload.output_tokens,
-                tools_share: workload.tools_share,
-                stream_share: workload.stream_share,
-                tools: tools.into(),
-                tool_choice,
-                cache: workload.cache,
-                prefix,
-                temperature: workload.temperature,
-                hang_up,
-            },
-            prompts: workload.prompts.clone(),
-        })
     }
 
     fn limits(&mut self, limits: &BTreeMap<String, String>) -> Option<Limits> {

@@ -3,17 +3,17 @@
 //! Nothing here is checked beyond its type; `Scenario` is the validated form.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::billing::ledger::{Columns, Format};
 use crate::billing::policy::Policy;
 use crate::prompt::CacheTtl;
 use crate::workload::{Cache, Size};
+
+pub use super::tools::file::Tools;
+pub use super::wait::Wait;
 
 /// A scenario: what to load, with what, how hard, and what must hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -248,12 +248,19 @@ pub struct Workload {
     pub stream_share: f64,
     /// Whether the model must call a tool: `auto`, `required`, `none`, or the name of one.
     pub tool_choice: String,
+    /// The tools, the kinds of sessions that offer them, and how calls are answered.
+    #[serde(skip_serializing_if = "Tools::is_default")]
+    pub tools: Tools,
     /// Whether prompts are made unique by a nonce.
     pub cache: Cache,
     /// A text in front of every prompt, the same for the whole run, so that prompt caches have
     /// something to serve; none if absent. The nonce then stands behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_prefix: Option<CachedPrefix>,
+    /// How long the `anthropic` endpoint is asked to keep each turn's conversation for the next one, as coding agents
+    /// do: `5m` or `1h`, by `cache_control` on the last block of the last message; not asked if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_conversation: Option<CacheTtl>,
     /// Sampling temperature; left out if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
@@ -271,8 +278,10 @@ impl Default for Workload {
             tools_share: 0.0,
             stream_share: 1.0,
             tool_choice: "auto".to_owned(),
+            tools: Tools::default(),
             cache: Cache::Unique,
             cached_prefix: None,
+            cache_conversation: None,
             temperature: None,
             hang_up: None,
         }
@@ -333,14 +342,15 @@ pub struct Load {
     pub seed: u64,
     /// Requests in flight at one endpoint, at most; an arrival beyond is `dropped`.
     pub max_in_flight: u32,
-    /// How long requests in flight may take after the last one started, before they are `cut`;
-    /// default: a second more than the total timeout.
+    /// How long requests in flight may take after the last session started, before they are `cut`;
+    /// default: a second more than the total timeout, as often as a session has turns and a turn
+    /// attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace: Option<String>,
     /// How long a user of a closed loop waits between an answer and its next session: a time such
     /// as `2s`, or a distribution. Default: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub think_time: Option<ThinkTime>,
+    pub think_time: Option<Wait>,
     /// The rate of an open loop, or the users of a closed one, in stages, one after the other,
     /// instead of `rate` or `concurrency`, and `duration`. User `i` (from 0) is at work while there
     /// are more than `i`; one that is not ends its session and starts no other.
@@ -423,68 +433,6 @@ pub struct Stage {
     /// Sessions per second, or users, at the end of a ramp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<f64>,
-}
-
-/// How long a user of a closed loop waits before its next session.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum ThinkTime {
-    /// Always so long, as in `2s`.
-    Fixed(String),
-    /// Drawn for each session.
-    Drawn(ThinkTimes),
-}
-
-/// A distribution of times to think.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum ThinkTimes {
-    /// Any time between two, equally likely.
-    Uniform {
-        /// The shortest.
-        min: String,
-        /// The longest.
-        max: String,
-    },
-    /// Exponential.
-    Exponential {
-        /// The mean.
-        mean: String,
-    },
-    /// Log-normal, cut at `max`.
-    Lognormal {
-        /// The median.
-        median: String,
-        /// Standard deviation of the logarithm.
-        sigma: f64,
-        /// The longest; a draw beyond it becomes it.
-        max: String,
-    },
-}
-
-/// By hand, since an untagged enum's errors do not say what would be right.
-impl<'de> Deserialize<'de> for ThinkTime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrTable;
-        impl<'de> Visitor<'de> for TextOrTable {
-            type Value = ThinkTime;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a time such as \"2s\", or a distribution such as { exponential = { mean = \"2s\" } }",
-                )
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<ThinkTime, E> {
-                Ok(ThinkTime::Fixed(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<ThinkTime, A::Error> {
-                ThinkTimes::deserialize(MapAccessDeserializer::new(table)).map(ThinkTime::Drawn)
-            }
-        }
-        deserializer.deserialize_any(TextOrTable)
-    }
 }
 
 /// Prices, recorded costs and the budget.

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::check::Check;
 use super::{Arrivals, Load, Replay, file};
-use crate::schedule::{
-    self, Burstiness, Presence, Process, Profile, Stage, Stages, ThinkTime, Users,
-};
+use crate::schedule::{self, Burstiness, Presence, Process, Profile, Stage, Stages, Users};
+use crate::seed;
 
 /// What the level of a stage is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,8 +211,8 @@ impl Check<'_> {
         length: Option<Duration>,
     ) -> Option<Arrivals> {
         let think_time = match &load.think_time {
-            Some(time) => self.think_time(time),
-            None => Some(ThinkTime::Fixed(Duration::ZERO)),
+            Some(time) => self.wait("load.think_time", time),
+            None => Some(seed::Wait::NONE),
         };
         let (key, concurrency, presence) = if load.stages.is_empty() {
             let concurrency = self.concurrency(load.concurrency);
@@ -270,48 +269,6 @@ impl Check<'_> {
             self.say("load.stagger", "is longer than `load.warmup` and `load.duration` together: the last users would never begin");
         }
         stagger.map(|stagger| Presence::Stay { stagger })
-    }
-
-    fn think_time(&mut self, time: &file::ThinkTime) -> Option<ThinkTime> {
-        let key = |name: &str| format!("load.think_time.{name}");
-        match time {
-            file::ThinkTime::Fixed(text) => {
-                self.duration("load.think_time", text).map(ThinkTime::Fixed)
-            }
-            file::ThinkTime::Drawn(file::ThinkTimes::Uniform { min, max }) => {
-                let bounds = (
-                    self.duration(&key("uniform.min"), min),
-                    self.duration(&key("uniform.max"), max),
-                );
-                let (min, max) = (bounds.0?, bounds.1?);
-                if min > max {
-                    self.say(&key("uniform.max"), "must not be below `min`");
-                    return None;
-                }
-                Some(ThinkTime::Uniform { min, max })
-            }
-            file::ThinkTime::Drawn(file::ThinkTimes::Exponential { mean }) => self
-                .positive_duration(&key("exponential.mean"), mean)
-                .map(|mean| ThinkTime::Exponential { mean }),
-            file::ThinkTime::Drawn(file::ThinkTimes::Lognormal { median, sigma, max }) => {
-                let times = (
-                    self.positive_duration(&key("lognormal.median"), median),
-                    self.positive_duration(&key("lognormal.max"), max),
-                );
-                if !(sigma.is_finite() && *sigma >= 0.0) {
-                    self.say(
-                        &key("lognormal.sigma"),
-                        format!("must be zero or above, not {sigma}"),
-                    );
-                    return None;
-                }
-                Some(ThinkTime::Lognormal {
-                    median: times.0?,
-                    sigma: *sigma,
-                    max: times.1?,
-                })
-            }
-        }
     }
 
     /// An open loop whose process may have been refused already.

@@ -8,7 +8,10 @@
 mod check;
 mod file;
 mod load;
+mod session;
 mod source;
+mod tools;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use crate::billing::policy::Policy;
 use crate::endpoint::Endpoint;
 use crate::metrics::Limits;
 use crate::money::{Currency, Money};
+use crate::prompt::Tool;
 use crate::protocol;
 use crate::schedule;
 use crate::surface::{LookupUrl, Surface};
@@ -28,6 +32,7 @@ use crate::workload;
 
 pub use file::{Endpoints, File, HttpVersion, Offline, OfflineDialect, schema};
 pub use source::{Problem, ScenarioError};
+pub use tools::file::Definition as ToolDefinition;
 
 use source::Source;
 
@@ -126,14 +131,19 @@ pub struct Workload {
     spec: workload::Spec,
     /// JSONL file with prompts, as written.
     pub prompts: Option<String>,
+    /// JSON file with tools, as written.
+    pub tools_file: Option<String>,
+    /// Whether the tools are those that will be offered: not before their file was read.
+    tools_known: bool,
 }
 
 impl Workload {
     /// The spec, with the prompts of the file if there is one.
     ///
     /// # Panics
-    /// If the file's prompts are not given, or are empty.
+    /// If the file's prompts are not given, or are empty, or if a file of tools has not been read.
     pub fn spec(&self, given: Option<Vec<workload::Given>>) -> workload::Spec {
+        assert!(self.tools_known, "tools come from their file");
         assert_eq!(
             self.prompts.is_some(),
             given.is_some(),
@@ -259,7 +269,18 @@ impl Scenario {
         overrides: &[(String, String)],
     ) -> Result<Self, ScenarioError> {
         let source = Source::read(origin, text, overrides)?;
-        check::scenario(&source)
+        check::scenario(&source, None)
+    }
+
+    /// The same with the tools of the file that it names, which may be offered and answered by their names.
+    pub fn parse_with_tools(
+        origin: &str,
+        text: &str,
+        overrides: &[(String, String)],
+        tools: &[Tool],
+    ) -> Result<Self, ScenarioError> {
+        let source = Source::read(origin, text, overrides)?;
+        check::scenario(&source, Some(tools))
     }
 
     /// A problem of `key` that was found only when another file was loaded.

@@ -27,7 +27,7 @@ use crate::time::Offset;
 pub use process::{Burstiness, Process};
 pub use profile::{Profile, Stage, Stages};
 pub use replay::{Replay, ReplayError};
-pub use users::{Presence, ThinkTime, Tickets, Users};
+pub use users::{Presence, Tickets, Users};
 
 /// The load of one endpoint: arrivals, how long, and how many at once.
 #[derive(Clone, Debug, PartialEq)]

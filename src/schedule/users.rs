@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use rand_distr::{Distribution as _, Exp1, LogNormal};
-
 use super::{Part, Stages};
-use crate::seed;
+use crate::seed::Wait;
 use crate::slice::Slice;
 use crate::time::Offset;
 
@@ -15,7 +13,7 @@ pub struct Users {
     /// How many there are at once, at most; at least one.
     pub concurrency: u32,
     /// How long a user waits between an answer and its next session.
-    pub think_time: ThinkTime,
+    pub think_time: Wait,
     /// Who is at work when.
     pub presence: Presence,
 }
@@ -38,7 +36,7 @@ impl Users {
     pub const fn busy(concurrency: u32) -> Self {
         Self {
             concurrency,
-            think_time: ThinkTime::Fixed(Duration::ZERO),
+            think_time: Wait::Fixed(Duration::ZERO),
             presence: Presence::Stay {
                 stagger: Duration::ZERO,
             },
@@ -69,58 +67,6 @@ impl Users {
     pub fn think(&self, part: Part, seed: u64, session: u64) -> Duration {
         self.think_time
             .draw(seed, &format!("{}.think", part.stream()), session)
-    }
-}
-
-/// How long a user waits between an answer and its next session.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ThinkTime {
-    /// Always so long; zero for not at all.
-    Fixed(Duration),
-    /// Anything between two, equally likely.
-    Uniform {
-        /// The shortest.
-        min: Duration,
-        /// The longest; not below `min`.
-        max: Duration,
-    },
-    /// Exponential, without an upper limit.
-    Exponential {
-        /// The mean.
-        mean: Duration,
-    },
-    /// Log-normal, cut at `max`.
-    Lognormal {
-        /// The median.
-        median: Duration,
-        /// Standard deviation of the logarithm; finite and not negative.
-        sigma: f64,
-        /// The longest; a draw beyond it becomes it.
-        max: Duration,
-    },
-}
-
-impl ThinkTime {
-    fn draw(self, seed: u64, stream: &str, session: u64) -> Duration {
-        let rng = || seed::rng(seed, stream, session);
-        let seconds = |s: f64| Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX);
-        match self {
-            Self::Fixed(time) => time,
-            Self::Uniform { min, max } => {
-                let share: f64 = rand_distr::StandardUniform.sample(&mut rng());
-                min + max.saturating_sub(min).mul_f64(share)
-            }
-            Self::Exponential { mean } => {
-                let drawn: f64 = Exp1.sample(&mut rng());
-                seconds(mean.as_secs_f64() * drawn)
-            }
-            Self::Lognormal { median, sigma, max } => {
-                let drawn = LogNormal::new(0.0, sigma)
-                    .expect("sigma is finite and not negative")
-                    .sample(&mut rng());
-                seconds(median.as_secs_f64() * drawn).min(max)
-            }
-        }
     }
 }
 
@@ -158,7 +104,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn users(think_time: ThinkTime) -> Users {
+    fn users(think_time: Wait) -> Users {
         Users {
             think_time,
             ..Users::busy(3)
@@ -254,7 +200,7 @@ mod tests {
 
     #[test]
     fn think_times_depend_on_seed_part_and_session_alone() {
-        let users = users(ThinkTime::Exponential { mean: SECOND });
+        let users = users(Wait::Exponential { mean: SECOND });
         let first = users.think(Part::Measured, 1, 7);
         assert_eq!(first, users.think(Part::Measured, 1, 7));
         for other in [
@@ -272,18 +218,18 @@ mod tests {
         let (low, high) = (SECOND, 3 * SECOND);
         // (distribution, mean, standard deviation) in seconds.
         for (think_time, mean, deviation) in [
-            (ThinkTime::Fixed(2 * SECOND), 2.0, 0.0),
+            (Wait::Fixed(2 * SECOND), 2.0, 0.0),
             (
-                ThinkTime::Uniform {
+                Wait::Uniform {
                     min: low,
                     max: high,
                 },
                 2.0,
                 2.0 / 12.0_f64.sqrt(),
             ),
-            (ThinkTime::Exponential { mean: 2 * SECOND }, 2.0, 2.0),
+            (Wait::Exponential { mean: 2 * SECOND }, 2.0, 2.0),
             (
-                ThinkTime::Lognormal {
+                Wait::Lognormal {
                     median: 2 * SECOND,
                     sigma: 0.5,
                     max: 1_000 * SECOND,
@@ -298,11 +244,11 @@ mod tests {
             // Five standard errors, with a fixed seed.
             let error = 5.0 * deviation / (n as f64).sqrt() + 1e-9;
             assert!((found - mean).abs() < error, "{think_time:?}: {found}");
-            if let ThinkTime::Uniform { min, max } = think_time {
+            if let Wait::Uniform { min, max } = think_time {
                 assert!(draws.iter().all(|d| (min..=max).contains(d)));
             }
         }
-        let cut = users(ThinkTime::Lognormal {
+        let cut = users(Wait::Lognormal {
             median: SECOND,
             sigma: 2.0,
             max: low,

@@ -32,6 +32,7 @@ const SCENARIO: &str = "scenario.toml";
 const PRICES: &str = "prices.csv";
 const PROMPTS: &str = "prompts.jsonl";
 const ARRIVALS: &str = "arrivals.csv";
+const TOOLS: &str = "tools.json";
 const UPSTREAM: &str = "offline.toml";
 const AUTHORITIES: &str = "ca.pem";
 const MANIFEST: &str = "run.json";
@@ -113,6 +114,10 @@ impl RunFolder {
         if let Some(bytes) = &inputs.replay_bytes {
             file.load.replay = Some(ARRIVALS.to_owned());
             self.write(ARRIVALS, bytes)?;
+        }
+        if let Some(bytes) = &inputs.tools_bytes {
+            file.workload.tools.file = Some(TOOLS.to_owned());
+            self.write(TOOLS, bytes)?;
         }
         if let Some((_, bytes)) = &inputs.upstream
             && let Some(offline) = &mut file.offline

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use mock_upstream::config::Config;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::StoreError;
 use super::ledger::{LedgerFile, check_ledger};
 use crate::billing::prices::PriceTable;
-use crate::scenario::{LedgerSource, Scenario, ScenarioError};
+use crate::prompt::Tool;
+use crate::scenario::{LedgerSource, Scenario, ScenarioError, ToolDefinition};
 use crate::schedule::Replay;
 use crate::verdict::Limit;
 use crate::workload::Given;
@@ -35,6 +37,8 @@ pub struct Inputs {
     pub replay: Option<Replay>,
     /// The file that they stand in.
     pub replay_bytes: Option<Vec<u8>>,
+    /// The file that the tools stand in.
+    pub tools_bytes: Option<Vec<u8>>,
     /// How the offline upstream behaves, where a file says it, and that file.
     pub upstream: Option<(Box<Config>, Vec<u8>)>,
     /// Certificate authorities of the user's own.
@@ -59,13 +63,26 @@ pub fn load_inputs(
         .and_then(Path::parent)
         .unwrap_or(Path::new(""))
         .to_owned();
-    let scenario = Scenario::parse(&origin, &text, overrides)?;
+    let mut scenario = Scenario::parse(&origin, &text, overrides)?;
     let problem = |key: &str, message: String| -> ScenarioError {
         Scenario::problem(&origin, &text, overrides, key, message)
     };
     let named = |key: &str, name: &str| {
         let path = folder.join(name);
         fs::read(&path).map_err(|error| problem(key, StoreError::read(&path, &error).to_string()))
+    };
+    let tools_bytes = match &scenario.workload.tools_file {
+        Some(name) => {
+            let key = "workload.tools.file";
+            let bytes = named(key, name)?;
+            let tools = read_tools(&bytes).map_err(|error| {
+                let path = folder.join(name);
+                problem(key, format!("{}: {error}", path.display()))
+            })?;
+            scenario = Scenario::parse_with_tools(&origin, &text, overrides, &tools)?;
+            Some(bytes)
+        }
+        None => None,
     };
 
     let prices = match PriceTable::builtin(&scenario.pricing.table) {
@@ -86,23 +103,7 @@ pub fn load_inputs(
         }
     };
     check_prices(&scenario, &prices, &problem)?;
-    if let Some(ledger) = &scenario.pricing.ledger
-        && let LedgerSource::File(name) = &ledger.source
-    {
-        let path = folder.join(name);
-        let file = LedgerFile {
-            path: &path,
-            name: &path.display().to_string(),
-            format: ledger.format,
-            columns: ledger.columns.as_ref(),
-        };
-        check_ledger(file).map_err(|error| {
-            let message = format!(
-                "{error}; a ledger that comes after the run is joined by `weighbridge report DIR --ledger FILE`"
-            );
-            problem("pricing.ledger.source", message)
-        })?;
-    }
+    check_ledger_file(&scenario, &folder, &problem)?;
     let (given, given_bytes) = match &scenario.workload.prompts {
         Some(name) => {
             let bytes = named("workload.prompts", name)?;
@@ -121,10 +122,7 @@ pub fn load_inputs(
     let upstream = match &scenario.target.offline.config {
         Some(name) => {
             let bytes = named("offline.config", name)?;
-            let path = folder.join(name);
-            let text = std::str::from_utf8(&bytes)
-                .map_err(|error| StoreError::Read(path.clone(), format!("is no text: {error}")))?;
-            let config = Config::from_toml(text, &path.display().to_string())?;
+            let config = read_upstream(&folder.join(name), &bytes)?;
             Some((Box::new(config), bytes))
         }
         None => None,
@@ -140,10 +138,39 @@ pub fn load_inputs(
         given_bytes,
         replay,
         replay_bytes,
+        tools_bytes,
         upstream,
         ca_pem,
         folder,
     })
+}
+
+/// A ledger that stands in a file must be one before the run.
+fn check_ledger_file(
+    scenario: &Scenario,
+    folder: &Path,
+    problem: &impl Fn(&str, String) -> ScenarioError,
+) -> Result<(), StoreError> {
+    let Some(ledger) = &scenario.pricing.ledger else {
+        return Ok(());
+    };
+    let LedgerSource::File(name) = &ledger.source else {
+        return Ok(());
+    };
+    let path = folder.join(name);
+    let file = LedgerFile {
+        path: &path,
+        name: &path.display().to_string(),
+        format: ledger.format,
+        columns: ledger.columns.as_ref(),
+    };
+    check_ledger(file).map_err(|error| {
+        let message = format!(
+            "{error}; a ledger that comes after the run is joined by `weighbridge report DIR --ledger FILE`"
+        );
+        problem("pricing.ledger.source", message)
+    })?;
+    Ok(())
 }
 
 /// A budget and the gates on costs need a price for each model, in their currency.
@@ -233,6 +260,31 @@ struct PromptLine {
     prompt: String,
     system: Option<String>,
     max_output_tokens: Option<u64>,
+}
+
+fn read_upstream(path: &Path, bytes: &[u8]) -> Result<Config, StoreError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| StoreError::Read(path.to_owned(), format!("is no text: {error}")))?;
+    Ok(Config::from_toml(text, &path.display().to_string())?)
+}
+
+/// The tools of a file, unchecked; or what is no tool.
+fn read_tools(bytes: &[u8]) -> Result<Vec<Tool>, String> {
+    let shape = "it is a list of objects with `name`, `description` and `schema`";
+    let list: Vec<Value> =
+        serde_json::from_slice(bytes).map_err(|error| format!("{error}; {shape}"))?;
+    let tools = list.into_iter().zip(1..).map(|(value, n)| {
+        let name = value["name"].as_str();
+        let name = name.map(|name| format!(" (`{name}`)")).unwrap_or_default();
+        let tool: ToolDefinition = serde_json::from_value(value)
+            .map_err(|error| format!("tool {n}{name}: {error}; {shape}"))?;
+        Ok(Tool {
+            name: tool.name,
+            description: tool.description,
+            schema: tool.schema,
+        })
+    });
+    tools.collect()
 }
 
 fn read_prompts(path: &Path, bytes: &[u8]) -> Result<Vec<Given>, StoreError> {

@@ -44,6 +44,10 @@ struct JournalLine {
     received_ns: u64,
     first_write_ns: Option<u64>,
     first_token_write_ns: Option<u64>,
+    #[serde(default)]
+    last_token_write_ns: Option<u64>,
+    #[serde(default)]
+    token_writes: Option<u64>,
     last_write_ns: Option<u64>,
     token_events: u64,
     #[serde(default)]
@@ -68,6 +72,8 @@ struct JournalLine {
     tool_calls: u64,
     #[serde(default)]
     text_tokens: Option<u64>,
+    #[serde(default)]
+    text_tokens_after: Option<u64>,
     #[serde(default)]
     reasoning_tokens: Option<u64>,
     #[serde(default)]
@@ -189,6 +195,8 @@ impl From<JournalLine> for Truth {
         Self {
             first_write_ns: since(line.first_write_ns),
             first_token_write_ns: since(line.first_token_write_ns),
+            last_token_write_ns: since(line.last_token_write_ns),
+            token_writes: line.token_writes,
             last_write_ns: since(line.last_write_ns),
             input: count(usage.total_input()),
             cache_read: count(usage.cache_read),
@@ -213,6 +221,7 @@ impl From<JournalLine> for Truth {
             parallel_tool_calls: line.parallel_tool_calls,
             tool_calls: line.tool_calls,
             text_tokens: line.text_tokens,
+            text_tokens_after: line.text_tokens_after,
             reasoning_tokens: line.reasoning_tokens,
             text_sha256: line.text_sha256,
             reasoning_sha256: line.reasoning_sha256,

@@ -144,6 +144,7 @@ impl Timeline {
     /// The transport is about to be asked to send.
     pub fn sent(&mut self, at: Offset, utc: Timestamp, in_flight: u32) {
         self.record.sent = Some(at);
+        self.record.session_sent.get_or_insert(at);
         self.record.sent_utc = Some(format!("{utc:.6}"));
         self.record.in_flight = Some(in_flight);
     }
@@ -186,6 +187,18 @@ impl Timeline {
     /// Whether the protocol's own end has been seen.
     pub fn has_ended(&self) -> bool {
         self.record.terminator.is_some()
+    }
+
+    /// The answer, where it is kept, has come to its end and nothing is wrong with it.
+    pub fn answer(&self) -> Option<Answer> {
+        let failed = self.stream_error.is_some()
+            || self.malformed.is_some()
+            || self.finish == Some(FinishReason::Error);
+        let text = self.said.as_ref().filter(|_| self.has_ended() && !failed)?;
+        Some(Answer {
+            text: text.clone(),
+            calls: self.calls.iter().map(CallState::call).collect(),
+        })
     }
 
     /// A body frame was handed over; the events that it completes follow.

@@ -371,7 +371,7 @@ fn calls_are_held_against_schemas_and_have_values() {
     let mark = other.trace_id[..8].to_owned();
     let one = format!(r#"{{ "a": "{mark}.c0", "b": 1.0 }}"#);
     let same = [("look", one.as_str()), ("other", "{}"), ("look", "{}")];
-    let same = called(other.clone(), &same, CALLED).record;
+    let same = called(other.clone(), &same, &CALLED).record;
     assert!(record.call_arguments_sha256.is_some() && record.call_names_sha256.is_some());
     assert_eq!(same.call_arguments_sha256, record.call_arguments_sha256);
     assert_eq!(same.call_names_sha256, record.call_names_sha256);

@@ -4,6 +4,7 @@
 //! sent the same prompt but for its nonce. Sizes are estimates by the rule of `tokens`; what was
 //! really read and written stands in the usage, and reports show one against the other.
 
+mod results;
 mod tools;
 
 use std::sync::{Arc, LazyLock};
@@ -14,11 +15,15 @@ use rand_distr::{Distribution as _, LogNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::prompt::{CacheTtl, Message, Prefix, Prompt, Tool, ToolChoice, Toolbox};
+use crate::prompt::{CacheTtl, Call, Message, Prefix, Prompt, ToolChoice};
 use crate::record::Class;
 use crate::{seed, tokens};
 
-pub use tools::builtin as builtin_tools;
+use results::Asked;
+pub use results::{ResultRule, Says, Template, TemplateError};
+pub use tools::{
+    Kind, TASK as TOOLS_TASK, Tools, builtin as builtin_tools, catalog as tool_catalog,
+};
 
 /// Common English words of two to six letters: about a token each in today's tokenizers.
 static WORDS: LazyLock<Vec<&'static str>> =
@@ -174,18 +179,16 @@ pub struct Spec {
     pub source: Source,
     /// The output limit of each request.
     pub output_tokens: Size,
-    /// Share of the sessions that offer tools.
-    pub tools_share: f64,
+    /// What sessions with tools offer, and how their calls are answered.
+    pub tools: Tools,
     /// Share of the sessions that ask for a stream.
     pub stream_share: f64,
-    /// The tools that are offered.
-    pub tools: Arc<Toolbox>,
-    /// Which tool the model must call.
-    pub tool_choice: ToolChoice,
     /// Whether prompts are unique.
     pub cache: Cache,
     /// What stands in front of every prompt, beside its own size, for prompt caches to keep.
     pub prefix: Option<Prefix>,
+    /// Whether prompt caches are asked to keep each conversation for its next turn.
+    pub cache_conversation: Option<CacheTtl>,
     /// Sampling temperature; left out if `None`.
     pub temperature: Option<f64>,
     /// Share of the sessions that are hung up on, and when; `None` for none.
@@ -203,14 +206,33 @@ pub struct Turn {
     pub planned_input: u64,
     /// When it is hung up on, if it is.
     pub hang_up: Option<HangUp>,
+    /// Turns of its session, at most; at least 1.
+    pub turns_max: u32,
+}
+
+/// An answer that a session goes on from.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// Its visible text.
+    pub text: &'a str,
+    /// The tools that it called, in order; not empty.
+    pub calls: &'a [Call],
+}
+
+/// A later turn of a session, whose prompt is the one before and what was said since.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Next {
+    /// Estimated input tokens.
+    pub planned_input: u64,
+    /// When it is hung up on, if it is.
+    pub hang_up: Option<HangUp>,
+    /// How long the tools take that it has the results of: they run side by side.
+    pub wait: Duration,
 }
 
 /// The words that close a chat prompt: without them, a model answers in a sentence, whatever its
 /// output limit.
 const CHAT_TASK: &str = "Go on with this text in the same way and do not stop early.";
-
-/// The words that close a tools prompt: two calls of one turn.
-const TOOLS_TASK: &str = "Use the tools: get the weather in Lyon and in Oslo, both at once.";
 
 impl Spec {
     /// The turn that `session` of the part of the run called `stream` sends, named `trace_id`.
@@ -219,12 +241,7 @@ impl Spec {
         let draw = |what: &str| seed::rng(seed, &format!("{stream}.{what}"), session);
         let happens = |what: &str, share: f64| draw(what).random::<f64>() < share;
 
-        let with_tools = happens("tools", self.tools_share);
-        let tools = if with_tools {
-            self.tools.clone()
-        } else {
-            Arc::default()
-        };
+        let kind = happens("tools", self.tools.share).then(|| self.tools.draw(&mut draw("kind")));
         let nonce = match self.cache {
             Cache::Unique => Some(trace_id),
             Cache::Shared => None,
@@ -233,11 +250,10 @@ impl Spec {
         let (system, user, max_output_tokens) = match &self.source {
             Source::Generated(size) => {
                 let wanted = size.draw(&mut draw("input"));
-                let task = if with_tools { TOOLS_TASK } else { CHAT_TASK };
+                let task = kind.map_or(CHAT_TASK, |kind| &kind.task);
                 let fixed = nonce.map_or(0, tokens::estimate)
-                    + tokens::estimate(task)
                     + tokens::PER_MESSAGE
-                    + tools.tools().iter().map(tool_tokens).sum::<u64>();
+                    + kind.map_or_else(|| tokens::estimate(CHAT_TASK), Kind::tokens);
                 let text = words(wanted.saturating_sub(fixed), &mut draw("text"));
                 (
                     None,
@@ -274,56 +290,125 @@ impl Spec {
         };
         let prompt = Prompt {
             prefix: self.prefix.clone(),
-            cache_conversation: None,
+            cache_conversation: self.cache_conversation,
             model: self.model(&mut draw("model")),
             system,
             messages: vec![Message::User(user)],
-            tools,
-            tool_choice: self.tool_choice.clone(),
-            parallel_tool_calls: None,
+            tools: kind.map_or_else(Arc::default, |kind| kind.offered.clone()),
+            tool_choice: kind.map_or(ToolChoice::Auto, |kind| kind.choice.clone()),
+            parallel_tool_calls: kind.and_then(|kind| kind.parallel),
             max_output_tokens: Some(max_output_tokens),
             temperature: self.temperature,
             stream: happens("stream", self.stream_share),
         };
-        let class = if with_tools {
-            Class::Tools
-        } else {
-            Class::Chat
-        };
         Turn {
             planned_input: estimate_input(&prompt),
             prompt,
-            class,
-            hang_up: self
-                .hang_up
-                .filter(|(share, _)| happens("hang_up", *share))
-                .map(|(_, when)| when),
+            class: kind.map_or(Class::Chat, |_| Class::Tools),
+            hang_up: self.hang_up(seed, &format!("{stream}.hang_up"), session),
+            turns_max: kind.map_or(1, |kind| self.tools.turns_of(kind)),
         }
     }
 
-    /// The largest input that a turn can have, in estimated tokens.
+    /// Turn number `turn`, from 1, of `session` in the part of the run called `stream`, named `trace_id`: `prompt`, which
+    /// is that of the turn before, gets its answer, and the results of the calls.
+    ///
+    /// The nonce stands at the very end, in the last result: what was sent before stays the begin of the prompt, which
+    /// caches look for.
+    pub fn next(
+        &self,
+        (seed, stream, session, turn): (u64, &str, u64, u32),
+        trace_id: &str,
+        prompt: &mut Prompt,
+        answered: Answered<'_>,
+    ) -> Next {
+        assert!(turn > 0, "the first turn has none before it");
+        let asked = Asked {
+            seed,
+            stream,
+            session,
+            turn: turn - 1,
+        };
+        let mut calls = answered.calls.to_vec();
+        let mut wait = Duration::ZERO;
+        let mut results = Vec::with_capacity(calls.len());
+        for (index, call) in calls.iter_mut().enumerate() {
+            if call.id.is_empty() {
+                call.id = made_up_id(trace_id, index);
+            }
+            let (result, took) =
+                results::answer(&self.tools.results, &prompt.tools, call, index, asked);
+            wait = wait.max(took);
+            results.push(result);
+        }
+        if let (Cache::Unique, Some(last)) = (self.cache, results.last_mut()) {
+            last.content = format!("{}\n[request {trace_id}]", last.content);
+        }
+        let answer = Message::Assistant {
+            text: answered.text.to_owned(),
+            calls,
+        };
+        prompt
+            .messages
+            .extend([answer, Message::ToolResults(results)]);
+        // A model that must call a tool in each turn never ends.
+        prompt.tool_choice = ToolChoice::Auto;
+        Next {
+            planned_input: estimate_input(prompt),
+            hang_up: self.hang_up(seed, &format!("{stream}.hang_up.{turn}"), session),
+            wait,
+        }
+    }
+
+    fn hang_up(&self, seed: u64, stream: &str, session: u64) -> Option<HangUp> {
+        let (share, when) = self.hang_up?;
+        let drawn = seed::rng(seed, stream, session).random::<f64>();
+        (drawn < share).then_some(when)
+    }
+
+    /// The most turns that a session can have.
+    pub fn turns_max(&self) -> u32 {
+        if self.tools.share > 0.0 {
+            let turns = self
+                .tools
+                .kinds
+                .iter()
+                .map(|kind| self.tools.turns_of(kind));
+            turns.max().unwrap_or(1)
+        } else {
+            1
+        }
+    }
+
+    /// The longest that the tools of one turn are to be expected to take.
+    pub fn delay_max(&self) -> Duration {
+        let delays = self.tools.results.iter().map(|rule| rule.delay.longest());
+        delays.max().unwrap_or(Duration::ZERO)
+    }
+
+    /// The largest input that the first turn of a session can have, in estimated tokens.
     pub fn input_max(&self) -> u64 {
         // The nonce, the task, the template and the tools are sent however small the wanted size.
-        let tools = if self.tools_share > 0.0 {
-            self.tools.tools().iter().map(tool_tokens).sum()
-        } else {
-            0
-        };
+        let kinds = self.tools.kinds.iter();
+        let kinds = kinds.filter(|_| self.tools.share > 0.0);
         let prefix = self.prefix_tokens();
-        let around = (NONCE_DIGITS as u64).div_ceil(6) + 2 * tokens::PER_MESSAGE + tools;
-        let task = tokens::estimate(CHAT_TASK).max(tokens::estimate(TOOLS_TASK));
+        let around = (NONCE_DIGITS as u64).div_ceil(6) + 2 * tokens::PER_MESSAGE;
+        let offered = kinds.clone().map(|kind| kind.offered.tokens());
+        let around_given = around + offered.max().unwrap_or(0);
+        let least = kinds.map(Kind::tokens).max().unwrap_or(0);
+        let least = around + least.max(tokens::estimate(CHAT_TASK));
         match &self.source {
-            Source::Generated(size) => prefix + size.max().max(around + task),
+            Source::Generated(size) => prefix + size.max().max(least),
             Source::Given(list) => {
                 let text = |g: &Given| {
                     tokens::estimate(&g.user) + g.system.as_deref().map_or(0, tokens::estimate)
                 };
-                prefix + around + list.iter().map(text).max().unwrap_or(0)
+                prefix + around_given + list.iter().map(text).max().unwrap_or(0)
             }
         }
     }
 
-    /// The mean input of a turn, in estimated tokens.
+    /// The mean input of the first turn of a session, in estimated tokens.
     pub fn input_mean(&self) -> u64 {
         match &self.source {
             Source::Generated(size) => self.prefix_tokens() + size.mean(),
@@ -377,7 +462,7 @@ pub fn estimate_input(prompt: &Prompt) -> u64 {
                     tokens::estimate(text)
                         + calls
                             .iter()
-                            .map(|c| tokens::estimate(&c.arguments))
+                            .map(|c| json_tokens(c.name.len() + c.arguments.len()))
                             .sum::<u64>()
                 }
                 Message::ToolResults(results) => {
@@ -391,19 +476,23 @@ pub fn estimate_input(prompt: &Prompt) -> u64 {
             .as_deref()
             .map_or(0, |text| tokens::PER_MESSAGE + tokens::estimate(text))
         + prompt.messages.iter().map(message).sum::<u64>()
-        + prompt.tools.tools().iter().map(tool_tokens).sum::<u64>()
+        + prompt.tools.tokens()
+}
+
+/// The estimated tokens of so many bytes of JSON.
+const fn json_tokens(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(tokens::JSON_BYTES_PER_TOKEN)
+}
+
+/// An id for a call that came without one, in the form that all providers take: `[A-Za-z0-9]{9}`.
+fn made_up_id(trace_id: &str, index: usize) -> String {
+    let mut id = seed::sha256_hex(format!("{trace_id}.{index}").as_bytes());
+    id.truncate(9);
+    id
 }
 
 fn prefix_tokens(prefix: &Prefix) -> u64 {
     tokens::PER_MESSAGE + tokens::estimate(&prefix.text)
-}
-
-/// The estimated tokens of a tool's definition: its compact JSON.
-fn tool_tokens(tool: &Tool) -> u64 {
-    let json = serde_json::json!({
-        "name": tool.name, "description": tool.description, "schema": tool.schema,
-    });
-    (json.to_string().len() as u64).div_ceil(tokens::JSON_BYTES_PER_TOKEN)
 }
 
 /// `count` common words.
@@ -421,180 +510,4 @@ fn words(count: u64, rng: &mut impl rand::Rng) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "0123456789abcdef0123456789abcdef";
-    const OTHER_ID: &str = "fedcba9876543210fedcba9876543210";
-
-    fn spec() -> Spec {
-        Spec {
-            models: vec![("m".to_owned(), 1.0)],
-            source: Source::Generated(Size::Uniform { min: 100, max: 300 }),
-            output_tokens: Size::Lognormal {
-                median: 60.0,
-                sigma: 0.5,
-                max: 200,
-            },
-            tools_share: 0.0,
-            stream_share: 1.0,
-            tools: Arc::new(builtin_tools()),
-            tool_choice: ToolChoice::Auto,
-            cache: Cache::Unique,
-            prefix: None,
-            temperature: None,
-            hang_up: None,
-        }
-    }
-
-    fn user(turn: &Turn) -> &str {
-        match &turn.prompt.messages[0] {
-            Message::User(text) => text,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_same_session_differs_only_in_its_nonce() {
-        let (a, b) = (
-            spec().turn(1, "measured", 5, ID),
-            spec().turn(1, "measured", 5, OTHER_ID),
-        );
-        assert!(user(&a).starts_with(ID) && user(&b).starts_with(OTHER_ID));
-        assert_eq!(user(&a).replace(ID, ""), user(&b).replace(OTHER_ID, ""));
-        assert_eq!(a.planned_input, b.planned_input);
-        assert_ne!(user(&a), user(&spec().turn(1, "measured", 6, ID)));
-        assert_ne!(user(&a), user(&spec().turn(2, "measured", 5, ID)));
-        assert_ne!(user(&a), user(&spec().turn(1, "warmup", 5, ID)));
-    }
-
-    #[test]
-    fn generated_prompts_have_the_wanted_size_exactly() {
-        for tools_share in [0.0, 1.0] {
-            let spec = Spec {
-                source: Source::Generated(Size::Fixed(700)),
-                tools_share,
-                ..spec()
-            };
-            for session in 0..20 {
-                assert_eq!(spec.turn(1, "measured", session, ID).planned_input, 700);
-            }
-            assert_eq!(spec.input_max(), 700);
-        }
-    }
-
-    #[test]
-    fn a_shared_prefix_is_in_front_of_everything_and_the_nonce_behind_it() {
-        let prefix = |seed| shared_prefix(seed, 1500, CacheTtl::Hour);
-        assert_eq!(prefix(1), prefix(1));
-        assert_ne!(prefix(1), prefix(2));
-        let spec = Spec {
-            source: Source::Generated(Size::Fixed(700)),
-            prefix: Some(prefix(1)),
-            ..spec()
-        };
-        let around = 1500 + tokens::PER_MESSAGE;
-        for session in 0..3 {
-            let turn = spec.turn(1, "measured", session, ID);
-            assert_eq!(turn.prompt.prefix, spec.prefix);
-            assert!(user(&turn).starts_with(ID));
-            assert_eq!(turn.planned_input, around + 700);
-        }
-        assert_eq!(
-            (spec.input_max(), spec.input_mean()),
-            (around + 700, around + 700)
-        );
-
-        let given = Given {
-            system: Some("Be brief.".into()),
-            user: "Hello".into(),
-            max_output_tokens: None,
-        };
-        let spec = Spec {
-            source: Source::Given(vec![given]),
-            ..spec
-        };
-        let turn = spec.turn(1, "measured", 0, ID);
-        assert_eq!(turn.prompt.system.as_deref(), Some("Be brief."));
-        assert_eq!(user(&turn), format!("{ID} Hello"));
-        assert!(turn.planned_input <= spec.input_max());
-    }
-
-    #[test]
-    fn what_must_be_sent_bounds_the_size_from_below() {
-        let spec = Spec {
-            source: Source::Generated(Size::Fixed(1)),
-            tools_share: 1.0,
-            ..spec()
-        };
-        let turn = spec.turn(1, "measured", 0, ID);
-        assert!(turn.planned_input > 1 && turn.planned_input <= spec.input_max());
-    }
-
-    #[test]
-    fn draws_stay_in_range_and_shares_hold() {
-        let spec = Spec {
-            tools_share: 0.25,
-            stream_share: 0.5,
-            ..spec()
-        };
-        let turns: Vec<_> = (0..2000).map(|k| spec.turn(3, "measured", k, ID)).collect();
-        assert!(
-            turns
-                .iter()
-                .all(|t| (1..=200).contains(&t.prompt.max_output_tokens.expect("set")))
-        );
-        let share =
-            |is: &dyn Fn(&Turn) -> bool| turns.iter().filter(|t| is(t)).count() as f64 / 2000.0;
-        assert!((share(&|t| t.class == Class::Tools) - 0.25).abs() < 0.05);
-        assert!((share(&|t| t.prompt.stream) - 0.5).abs() < 0.06);
-        assert!(
-            turns
-                .iter()
-                .all(|t| (t.class == Class::Tools) != t.prompt.tools.is_empty())
-        );
-    }
-
-    #[test]
-    fn models_are_drawn_by_weight() {
-        let spec = Spec {
-            models: vec![("a".into(), 3.0), ("b".into(), 1.0)],
-            ..spec()
-        };
-        let a = (0..2000)
-            .filter(|&k| spec.turn(3, "measured", k, ID).prompt.model == "a")
-            .count();
-        assert!((a as f64 / 2000.0 - 0.75).abs() < 0.05, "{a}");
-    }
-
-    #[test]
-    fn given_prompts_keep_their_text_and_a_shared_cache_has_no_nonce() {
-        let given = Given {
-            system: Some("Be brief.".into()),
-            user: "Hello".into(),
-            max_output_tokens: Some(9),
-        };
-        let spec = Spec {
-            source: Source::Given(vec![given]),
-            ..spec()
-        };
-        let turn = spec.turn(1, "measured", 3, ID);
-        assert_eq!(
-            turn.prompt.system.as_deref(),
-            Some(format!("{ID} Be brief.").as_str())
-        );
-        assert_eq!(
-            (user(&turn), turn.prompt.max_output_tokens),
-            ("Hello", Some(9))
-        );
-
-        let shared = Spec {
-            cache: Cache::Shared,
-            ..spec
-        };
-        assert_eq!(
-            shared.turn(1, "measured", 3, ID).prompt.system.as_deref(),
-            Some("Be brief.")
-        );
-    }
-}
+mod tests;

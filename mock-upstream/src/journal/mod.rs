@@ -42,6 +42,12 @@ pub struct JournalEntry {
     pub first_write_ns: Option<u64>,
     /// When the first token event was written.
     pub first_token_write_ns: Option<u64>,
+    /// When the latest token event was written.
+    #[serde(default)]
+    pub last_token_write_ns: Option<u64>,
+    /// Frames that held a token event: how many pieces the answer was written in.
+    #[serde(default)]
+    pub token_writes: Option<u64>,
     /// When the latest frame was written.
     pub last_write_ns: Option<u64>,
     /// Frames of the script. One frame is one write and one HTTP chunk: an event, unless the configuration's `delivery`
@@ -123,6 +129,9 @@ pub struct JournalEntry {
     /// stub of a test's author.
     #[serde(default)]
     pub text_tokens: Option<u64>,
+    /// Those of them that stand after the calls. `None` where `text_tokens` is.
+    #[serde(default)]
+    pub text_tokens_after: Option<u64>,
     /// The same of the reasoning, which is numbered by itself.
     #[serde(default)]
     pub reasoning_tokens: Option<u64>,

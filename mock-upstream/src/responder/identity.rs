@@ -60,6 +60,7 @@ pub(super) fn truth_of(received: &Received<'_>, endpoint: Endpoint, body: &Value
         tool_results: 0,
         turn: 0,
         text_tokens: None,
+        text_tokens_after: None,
         reasoning_tokens: None,
         text_sha256: None,
         reasoning_sha256: None,

@@ -236,6 +236,7 @@ fn complete(received: &Received<'_>, config: &Config, state: &State) -> Script {
     if truth.fault.is_none_or(FaultKind::keeps_text) {
         (truth.text_sha256, truth.reasoning_sha256) = reply.digests();
         truth.text_tokens = Some(reply.text_tokens);
+        truth.text_tokens_after = Some(reply.text_tokens_after);
         truth.reasoning_tokens = Some(reply.reasoning_tokens);
     }
     script.truth = Some(truth);

@@ -27,7 +27,7 @@ pub(super) struct Reply {
     /// All of them, those after the calls included.
     pub(super) text_tokens: u64,
     /// Those after the calls.
-    text_tokens_after: u64,
+    pub(super) text_tokens_after: u64,
     pub(super) calls: Vec<Call>,
     /// What the answer says that it used, which is not the truth where a mistake is planted.
     pub(super) usage: Usage,

@@ -14,6 +14,7 @@ fn timeless(entry: &JournalEntry) -> JournalEntry {
         received_ns: 0,
         first_write_ns: None,
         first_token_write_ns: None,
+        last_token_write_ns: None,
         last_write_ns: None,
         lateness_ns_max: 0,
         silence_ns_max: None,

@@ -12,8 +12,8 @@ use crate::metrics::{
 };
 use crate::record::Outcome;
 use crate::report::{
-    ClassReport, ClassRequests, Connects, Cost, EndpointReport, Gaps, Mode, Quantiles, Requests,
-    Size, Sizes, Throughput, ToolCalls, Truth as TruthReport, Usage,
+    ClassReport, ClassRequests, Conformance, Connects, Cost, EndpointReport, Gaps, Mode, Quantiles,
+    Requests, Size, Sizes, Throughput, ToolCalls, Truth as TruthReport, Usage,
 };
 
 /// Planned and achieved sizes may differ by this share before the report warns.
@@ -26,6 +26,7 @@ pub(super) fn endpoint_report(
     cost: Cost,
     verification: Option<&Verification>,
     against: Option<&AgainstTruth>,
+    conformance: Conformance,
 ) -> EndpointReport {
     let counts = &summary.counts;
     let calls = summary.tool_calls;
@@ -86,6 +87,7 @@ pub(super) fn endpoint_report(
         },
         cost,
         truth,
+        conformance,
     }
 }
 

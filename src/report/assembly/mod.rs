@@ -1,5 +1,6 @@
 //! Facts -> [`Report`], as a fold: whoever holds the facts puts them in one by one.
 
+mod conformance;
 mod cost;
 mod endpoint;
 mod judgement;
@@ -16,6 +17,7 @@ use crate::billing::finding::Finding;
 use crate::billing::policy::Policy;
 use crate::billing::prices::PriceTable;
 use crate::billing::verify::{Verification, Verifier};
+use crate::conformance::Checker;
 use crate::endpoint::Endpoint;
 use crate::late::LedgerSummary;
 use crate::manifest::Manifest;
@@ -25,6 +27,7 @@ use crate::record::{CallRecord, Health, Outcome, Phase, Record, Second};
 use crate::time::{Offset, Window};
 use crate::truth::Truth;
 use crate::verdict::{self, End, Evidence};
+use conformance::conformance;
 use cost::cost;
 use endpoint::{connects, endpoint_report, size_warnings};
 use ledger::ledger;
@@ -60,6 +63,7 @@ pub struct Assembly<'a> {
     summary: Summary,
     bill: Bill<'a>,
     verifier: Verifier,
+    checker: Checker,
     against_truth: BTreeMap<Endpoint, AgainstTruth>,
     answered: Answered,
     evidence: Evidence,
@@ -118,6 +122,7 @@ impl<'a> Assembly<'a> {
             summary: Summary::new(&windows),
             bill: Bill::new(prices, policy),
             verifier: Verifier::new(),
+            checker: Checker::new(),
             against_truth: BTreeMap::new(),
             answered: Answered::default(),
             evidence: Evidence::default(),
@@ -147,6 +152,11 @@ impl<'a> Assembly<'a> {
     /// records.
     pub fn late_after(&mut self, late_after: Option<Duration>) {
         self.bill.late_after(late_after);
+    }
+
+    /// Says that the run folder has the bytes of an attempt in `file`. It goes before the records.
+    pub fn captured(&mut self, trace_id: &str, attempt: u32, file: &str) {
+        self.checker.captured(trace_id, attempt, file);
     }
 
     /// Puts in what reading the gateway's ledger came to.
@@ -188,6 +198,7 @@ impl<'a> Assembly<'a> {
         self.series.add(record);
         let judged = self.bill.add(attempt)?;
         self.verifier.add(attempt, &judged)?;
+        self.checker.add(record, attempt.truth);
         if let Some(truths) = attempt.truth
             && (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured)
         {
@@ -205,6 +216,7 @@ impl<'a> Assembly<'a> {
         if let Some(summary) = self.summary.endpoints.get_mut(&call.endpoint) {
             summary.add_call(call);
         }
+        self.checker.add_call(call);
     }
 
     /// Puts in the gaps of an interval.
@@ -345,6 +357,7 @@ impl<'a> Assembly<'a> {
                     ),
                     verifications.get(endpoint),
                     self.against_truth.get(endpoint),
+                    conformance(&self.checker, *endpoint),
                 );
                 warnings.extend(size_warnings(*endpoint, &report.sizes));
                 (*endpoint, report)

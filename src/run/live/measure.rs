@@ -201,8 +201,10 @@ impl Measuring<'_> {
             meters,
         } = *load;
         let forecast = plan.forecast();
+        // How many turns a session has is the model's choice.
         let planned = forecast
             .measured_sessions
+            .filter(|_| forecast.turns_max == 1)
             .map(|n| n * plan.endpoints.len() as u64);
         let mut ticks = tokio::time::interval(TICK);
         let mut worked = Vec::new();

@@ -31,8 +31,8 @@ use crate::plan::{Plan, Unpriced};
 use crate::protocol;
 use crate::record::FACTS_SCHEMA;
 use crate::scenario::{HttpVersion, Scenario};
-use crate::schedule::{Arrivals, Presence, Process, Profile, Replay, Stages, ThinkTime, Users};
-use crate::seed;
+use crate::schedule::{Arrivals, Presence, Process, Profile, Replay, Stages, Users};
+use crate::seed::{self, Wait};
 use crate::slice::Slice;
 use crate::store::{Inputs, RunFolder, StoreError};
 use crate::time::Offset;
@@ -98,7 +98,7 @@ pub struct Tick<'a> {
     pub elapsed: Duration,
     /// Requests in flight.
     pub in_flight: u32,
-    /// Measured sessions that are planned, over all endpoints, if that is known.
+    /// Measured requests that are planned, over all endpoints, if that is known.
     pub planned: Option<u64>,
     /// The arrivals' length, if it is known.
     pub duration: Option<Duration>,
@@ -450,7 +450,16 @@ pub fn describe(plan: &Plan) -> String {
         }
         Arrivals::Replay(replay) => format!("open loop, {}", replay_in_words(replay)),
     };
-    let count = spec.count.map(|n| format!(", {n} requests"));
+    let unit = match plan.workload.turns_max() {
+        0 | 1 => "requests".to_owned(),
+        turns => format!("sessions of up to {turns} turns"),
+    };
+    let count = spec.count.map(|n| format!(", {n} {unit}"));
+    let unit = if spec.count.is_none() && plan.workload.turns_max() > 1 {
+        format!(", {unit}")
+    } else {
+        String::new()
+    };
     let duration = spec
         .duration
         .map(|d| format!(", {}", humantime::format_duration(d)));
@@ -460,7 +469,7 @@ pub fn describe(plan: &Plan) -> String {
         ""
     };
     format!(
-        "{arrivals}{}{}{each}",
+        "{arrivals}{}{unit}{}{each}",
         count.unwrap_or_default(),
         duration.unwrap_or_default()
     )
@@ -469,13 +478,13 @@ pub fn describe(plan: &Plan) -> String {
 fn users_in_words(users: &Users) -> String {
     let time = humantime::format_duration;
     let think_time = match users.think_time {
-        ThinkTime::Fixed(Duration::ZERO) => String::new(),
-        ThinkTime::Fixed(fixed) => format!(" who think for {}", time(fixed)),
-        ThinkTime::Uniform { min, max } => {
+        Wait::Fixed(Duration::ZERO) => String::new(),
+        Wait::Fixed(fixed) => format!(" who think for {}", time(fixed)),
+        Wait::Uniform { min, max } => {
             format!(" who think for {} to {}", time(min), time(max))
         }
-        ThinkTime::Exponential { mean } => format!(" who think for {} on average", time(mean)),
-        ThinkTime::Lognormal { median, .. } => {
+        Wait::Exponential { mean } => format!(" who think for {} on average", time(mean)),
+        Wait::Lognormal { median, .. } => {
             format!(" who think for {} at the median", time(median))
         }
     };

@@ -1,11 +1,15 @@
 //! Seeded draws and digests. Each draw comes from (seed, stream name, index), so that the same
 //! seed gives the same plan whatever else is drawn, in whatever order, on whichever worker.
 
+mod wait;
+
 use std::fmt::Write as _;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use sha2::{Digest as _, Sha256};
+
+pub use wait::Wait;
 
 /// The random number generator of draw `index` of the stream called `stream`.
 pub fn rng(seed: u64, stream: &str, index: u64) -> ChaCha8Rng {

@@ -5,6 +5,9 @@
 //! the whole limit, as often as a request may be tried, for the worst case. Of a very long plan it
 //! looks at the first ten thousand sessions, scales, and says "about". What cannot be priced is said
 //! by name. Nothing here reads a clock or a file.
+//!
+//! How many turns a session has is the model's choice. It is taken to call a tool, and to write as much as it may, in
+//! each turn that it may have: all counts are "up to".
 
 use std::fmt;
 
@@ -16,14 +19,16 @@ use crate::billing::prices::PriceTable;
 use crate::billing::separate::{PlannedSize, Separability, separability};
 use crate::endpoint::Endpoint;
 use crate::money::{Currency, Money, RoundMode};
-use crate::plan::{Plan, Planned, Unpriced};
+use crate::plan::{Follows, Plan, Planned, Unpriced};
+use crate::prompt::{CacheTtl, Call};
 use crate::schedule::Part;
+use crate::timeline::Answer;
 use crate::usage::Usage;
 
 /// Sessions of a part of the run that are looked at, at most: 10^4.
 const SESSIONS_POWER: u32 = 4;
 
-/// Sessions that are looked at where only time will tell how many there are: 10^3.
+/// Sessions that are looked at where only time will tell how many there are, or where each has several turns: 10^3.
 const SAMPLE_POWER: u32 = 3;
 
 /// Sessions whose sizes are held against each other, at most: what two causes have in common on so
@@ -51,9 +56,11 @@ pub struct Terms {
 /// What a run will send and may cost. Its `Display` is what the commands show.
 #[derive(Clone, Debug)]
 pub struct Preview {
-    /// Requests of the load, at all endpoints, the warm-up's included; `None` where only time will
-    /// tell, and then amounts are those of one request on average.
+    /// Requests of the load, at all endpoints, the warm-up's included, at most; `None` where only time
+    /// will tell, and then amounts are those of one session on average.
     pub requests: Option<u64>,
+    /// Turns of a session, at most.
+    pub turns_max: u32,
     /// Whether only time will tell how many requests the warm-up has; they are in no amount.
     pub warmup_unknown: bool,
     /// Requests before the load, one an endpoint.
@@ -122,49 +129,65 @@ impl Preview {
             (Part::Warmup, forecast.warmup_sessions),
             (Part::Measured, forecast.measured_sessions),
         ];
+        let power = if forecast.turns_max > 1 {
+            SAMPLE_POWER
+        } else {
+            SESSIONS_POWER
+        };
         let mut scaled = false;
+        let mut requests = Some(0_u64);
         let mut endpoints = Vec::new();
         for &endpoint in &plan.endpoints {
-            let cost = |planned: &Planned| cost(planned, plan, prices, terms);
             let sum = |part: Part, sessions: u64| {
-                (0..sessions)
-                    .map(|session| cost(&plan.turn(part, session, endpoint)))
-                    .fold(Cost::NOTHING, Cost::plus)
+                let turns = (0..sessions).flat_map(|session| turns(plan, part, session, endpoint));
+                turns.fold((0, Cost::NOTHING), |(count, sum), turn| {
+                    (count + 1, sum.plus(cost(&turn, plan, prices, terms)))
+                })
             };
             let mut total = Cost::NOTHING;
             if forecast.measured_sessions.is_some() {
+                let planned = plan.preflight(endpoint);
+                let preflight = Turn::alone(&planned);
                 let preflight = Cost {
-                    worst: worst(&plan.preflight(endpoint), prices, terms.date),
-                    ..cost(&plan.preflight(endpoint))
+                    worst: worst(&planned, prices, terms.date),
+                    ..cost(&preflight, plan, prices, terms)
                 };
                 total = total.plus(preflight);
             }
             for (part, sessions) in parts {
-                let most = 10_u64.pow(SESSIONS_POWER);
-                total = total.plus(match sessions {
+                let most = 10_u64.pow(power);
+                let (count, sum) = match sessions {
                     Some(sessions) if sessions > most => {
                         scaled = true;
-                        sum(part, most).scaled(sessions, SESSIONS_POWER)
+                        let (count, sum) = sum(part, most);
+                        let count = u128::from(count) * u128::from(sessions);
+                        let count = count.div_ceil(u128::from(most));
+                        let count = u64::try_from(count).unwrap_or(u64::MAX);
+                        (Some(count), sum.scaled(sessions, power))
                     }
-                    Some(sessions) => sum(part, sessions),
+                    Some(sessions) => {
+                        let (count, sum) = sum(part, sessions);
+                        (Some(count), sum)
+                    }
                     None if part == Part::Measured => {
                         scaled = true;
-                        sum(part, 10_u64.pow(SAMPLE_POWER)).scaled(1, SAMPLE_POWER)
+                        let (_, sum) = sum(part, 10_u64.pow(SAMPLE_POWER));
+                        (None, sum.scaled(1, SAMPLE_POWER))
                     }
-                    None => Cost::NOTHING,
-                });
+                    None => (Some(0), Cost::NOTHING),
+                };
+                total = total.plus(sum);
+                requests = requests
+                    .zip(count)
+                    .map(|(requests, count)| requests.saturating_add(count));
             }
             endpoints.push((endpoint, total));
         }
-        let each = plan.endpoints.len() as u64;
-        let sessions = forecast.measured_sessions;
         Self {
-            requests: sessions.map(|n| {
-                n.saturating_add(forecast.warmup_sessions.unwrap_or(0))
-                    .saturating_mul(each)
-            }),
+            requests,
+            turns_max: forecast.turns_max,
             warmup_unknown: forecast.warmup_sessions.is_none(),
-            preflights: each,
+            preflights: plan.endpoints.len() as u64,
             scaled,
             together: endpoints
                 .iter()
@@ -274,17 +297,28 @@ impl fmt::Display for Preview {
             (Some(_), true) => ", and the warm-up's",
             _ => "",
         };
+        let turns = self.turns_max;
+        let (up_to, in_turns, one) = if turns > 1 {
+            let in_turns = format!(" (up to {turns} turns a session)");
+            (
+                "up to ",
+                in_turns,
+                format!("a session of up to {turns} turns at"),
+            )
+        } else {
+            ("", String::new(), "a request to".to_owned())
+        };
         match self.requests {
             Some(requests) => write!(
                 f,
-                "{} requests and {} before the load{besides}: {}",
+                "{up_to}{} requests{in_turns} and {} before the load{besides}: {}",
                 grouped(requests),
                 self.preflights,
                 self.amounts(self.together)
             )?,
             None => write!(
                 f,
-                "a request to {}: {}; how many there will be, only time will tell",
+                "{one} {}: {}; how many there will be, only time will tell",
                 if self.endpoints.len() > 1 {
                     "each endpoint, together"
                 } else {
@@ -324,21 +358,84 @@ impl fmt::Display for Preview {
     }
 }
 
-/// What a planned request costs.
-fn cost(planned: &Planned, plan: &Plan, prices: &PriceTable, terms: &Terms) -> Cost {
+/// A turn that may be sent.
+struct Turn {
+    planned: Planned,
+    /// Estimated input tokens of the turn before it in its session.
+    before: Option<u64>,
+}
+
+impl Turn {
+    fn alone(planned: &Planned) -> Self {
+        Self {
+            planned: planned.clone(),
+            before: None,
+        }
+    }
+}
+
+/// The turns of a session of a model that always calls a tool.
+fn turns(
+    plan: &Plan,
+    part: Part,
+    session: u64,
+    endpoint: Endpoint,
+) -> impl Iterator<Item = Turn> + use<'_> {
+    let (first, mut conversation) = plan.session(part, session, endpoint);
+    let mut next = Some(Turn {
+        planned: first,
+        before: None,
+    });
+    std::iter::from_fn(move || {
+        let turn = next.take()?;
+        if turn.planned.follows == Follows::IfCalled
+            && let Some(conversation) = &mut conversation
+        {
+            let (planned, _) = plan.next_turn(conversation, &longest_answer(&turn.planned));
+            let before = Some(turn.planned.record.planned_input);
+            next = Some(Turn { planned, before });
+        }
+        Some(turn)
+    })
+}
+
+/// As much as a turn may be answered with: a call, and words.
+fn longest_answer(planned: &Planned) -> Answer {
+    let name = planned.offered.tools().first();
+    let call = Call {
+        id: "x".repeat(CALL_ID_BYTES),
+        name: name.map(|tool| tool.name.clone()).unwrap_or_default(),
+        arguments: "{}".to_owned(),
+    };
+    let tokens = planned.record.output_limit.unwrap_or(0);
+    let words = usize::try_from(tokens).unwrap_or(0).min(WORDS_MAX);
+    Answer {
+        text: "words ".repeat(words),
+        calls: vec![call],
+    }
+}
+
+/// Bytes of a provider's id of a call.
+const CALL_ID_BYTES: usize = 30;
+
+/// Most words of an answer that is only thought of.
+const WORDS_MAX: usize = 100_000;
+
+/// What a turn costs.
+fn cost(turn: &Turn, plan: &Plan, prices: &PriceTable, terms: &Terms) -> Cost {
     let attempts = u64::from(terms.attempts_max);
     Cost {
-        expected: expected(planned, plan, prices, terms),
-        worst: worst(planned, prices, terms.date)
+        expected: expected(turn, plan, prices, terms),
+        worst: worst(&turn.planned, prices, terms.date)
             .and_then(|worst| worst.checked_mul(attempts).ok()),
     }
 }
 
-fn expected(planned: &Planned, plan: &Plan, prices: &PriceTable, terms: &Terms) -> Option<Money> {
-    let record = &planned.record;
+fn expected(turn: &Turn, plan: &Plan, prices: &PriceTable, terms: &Terms) -> Option<Money> {
+    let record = &turn.planned.record;
     let tier = record.requested_tier.as_deref();
     let tariff = prices.tariff(&record.requested_model, tier, terms.date)?;
-    let usage = usage(planned, plan, terms.reasoning_share);
+    let usage = usage(turn, plan, terms.reasoning_share);
     // These counts hold the cached tokens in the input, as this endpoint's do.
     let prediction = predict(&tariff, &usage, Endpoint::OpenAi).ok()?;
     Some(prediction.rounded.unwrap_or(prediction.total))
@@ -347,15 +444,17 @@ fn expected(planned: &Planned, plan: &Plan, prices: &PriceTable, terms: &Terms) 
 /// The sizes of the planned load, session by session: those of the first sessions.
 fn sizes(plan: &Plan, reasoning_share: f64) -> impl Iterator<Item = PlannedSize> {
     let sessions = plan.forecast().measured_sessions;
-    let sessions = sessions.map_or(SIZES_MAX, |sessions| sessions.min(SIZES_MAX));
+    let most = (SIZES_MAX / u64::from(plan.workload.turns_max())).max(1);
+    let sessions = sessions.map_or(most, |sessions| sessions.min(most));
     let mut written: Vec<(Endpoint, String, bool)> = Vec::new();
     let planned = (0..sessions).flat_map(move |session| {
         plan.endpoints
             .iter()
-            .map(move |&endpoint| plan.turn(Part::Measured, session, endpoint))
+            .flat_map(move |&endpoint| turns(plan, Part::Measured, session, endpoint))
     });
-    planned.map(move |planned| {
-        let usage = usage(&planned, plan, reasoning_share);
+    planned.map(move |turn| {
+        let usage = usage(&turn, plan, reasoning_share);
+        let planned = turn.planned;
         let hangs_up = planned.hang_up.is_some();
         let record = planned.record;
         let cached = usage.cache_read.unwrap_or(0);
@@ -382,22 +481,35 @@ fn sizes(plan: &Plan, reasoning_share: f64) -> impl Iterator<Item = PlannedSize>
             input: record.planned_input,
             output: record.output_limit.unwrap_or(0),
             cache_read,
-            cache_write,
+            cache_write: cache_write + usage.cache_write.unwrap_or(0),
             reasoning: usage.reasoning.unwrap_or(0),
             hangs_up,
         }
     })
 }
 
-/// The usage that is expected of a planned request: the shared prefix comes from a cache. The input
-/// holds the cached tokens, the output the reasoning.
-fn usage(planned: &Planned, plan: &Plan, reasoning_share: f64) -> Usage {
-    let record = &planned.record;
-    let cached = plan.workload.prefix_tokens();
+/// The usage that is expected of a turn: the shared prefix, and where a conversation is to be kept all of the turn
+/// before, comes from a cache. The input holds the cached tokens, the output the reasoning.
+fn usage(turn: &Turn, plan: &Plan, reasoning_share: f64) -> Usage {
+    let record = &turn.planned.record;
+    let input = record.planned_input;
+    let prefix = plan.workload.prefix_tokens();
+    let kept = plan
+        .workload
+        .cache_conversation
+        .filter(|_| record.endpoint == Endpoint::Anthropic);
+    let read = match kept {
+        Some(_) => turn.before.unwrap_or(prefix),
+        None => prefix,
+    };
+    let read = read.min(input);
+    let written = kept.map(|_| input - read);
     let output = record.output_limit;
     Usage {
-        input: Some(record.planned_input),
-        cache_read: Some(cached.min(record.planned_input)).filter(|n| *n > 0),
+        input: Some(input),
+        cache_read: Some(read).filter(|n| *n > 0),
+        cache_write: written,
+        cache_write_1h: written.filter(|_| kept == Some(CacheTtl::Hour)),
         output,
         reasoning: output
             .map(|output| share_of(output, reasoning_share))
@@ -438,226 +550,4 @@ fn grouped(number: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::money::Money;
-    use crate::scenario::Scenario;
-    use crate::slice::Slice;
-    use crate::time::Offset;
-
-    const TABLE: &str = "model,currency,per_tokens,input,output,cache_read\n\
-                         m,USD,1,0.001,0.01,0.0001\n\
-                         n,USD,1,0.002,0.02,\n";
-
-    fn day() -> Date {
-        "2026-08-01".parse().expect("a date")
-    }
-
-    fn plan(more: &str) -> Plan {
-        let text = format!(
-            "name = \"t\"\n[workload]\ninput_tokens = {{ fixed = 100 }}\noutput_tokens = {{ fixed = 10 }}\n{more}"
-        );
-        let scenario = Scenario::parse("t.toml", &text, &[]).expect(&text);
-        Plan {
-            run_id: "run".to_owned(),
-            seed: scenario.seed,
-            endpoints: scenario.target.endpoints.clone(),
-            schedule: scenario.load.spec(None),
-            workload: scenario.workload.spec(None),
-            dialect: scenario.target.dialect.clone(),
-            slice: Slice::WHOLE,
-            begins: Offset::ZERO,
-        }
-    }
-
-    fn terms() -> Terms {
-        Terms {
-            date: day(),
-            attempts_max: 1,
-            budget: None,
-            policy: Policy::default(),
-            reasoning_share: 0.0,
-        }
-    }
-
-    fn preview(plan: &Plan, terms: &Terms) -> Preview {
-        let table = PriceTable::read("t.csv", TABLE).expect("valid");
-        Preview::new(plan, &table, terms)
-    }
-
-    fn money(text: &str) -> Money {
-        text.parse().expect(text)
-    }
-
-    const LOAD: &str = "[load]\nconcurrency = 2\ncount = 20\n[target]\nmodel = \"m\"\n";
-
-    #[test]
-    fn it_is_the_sum_of_the_turns_that_will_be_sent() {
-        let plan = plan(LOAD);
-        let preview = preview(&plan, &terms());
-        assert_eq!((preview.requests, preview.preflights), (Some(40), 2));
-        // 21 requests to each: 100 x 0.001 + 10 x 0.01.
-        assert_eq!(preview.together.expected, Some(money("8.4")));
-        let worst = plan.endpoints.iter().flat_map(|&endpoint| {
-            let load = (0..20)
-                .map(|n| plan.turn(Part::Measured, n, endpoint))
-                .collect::<Vec<_>>();
-            load.into_iter().chain([plan.preflight(endpoint)])
-        });
-        let bytes: u64 = worst.map(|turn| turn.request.body.len() as u64).sum();
-        let expected = money("0.001").checked_mul(bytes).expect("in range");
-        let expected = expected.checked_add(money("4.2")).expect("in range");
-        assert_eq!(preview.together.worst, Some(expected));
-        assert!(
-            preview
-                .to_string()
-                .contains("40 requests and 2 before the load: expected $8.4, at most $")
-        );
-    }
-
-    #[test]
-    fn every_attempt_of_the_load_counts_in_the_worst_case() {
-        let plan = plan(&format!("{LOAD}endpoint = \"openai\"\n"));
-        let once = preview(&plan, &terms());
-        let thrice = preview(
-            &plan,
-            &Terms {
-                attempts_max: 3,
-                ..terms()
-            },
-        );
-        assert_eq!(once.together.expected, thrice.together.expected);
-        let table = PriceTable::read("t.csv", TABLE).expect("valid");
-        let preflight = worst(&plan.preflight(Endpoint::OpenAi), &table, day()).expect("priced");
-        let load = |preview: &Preview| {
-            let worst = preview.together.worst.expect("priced");
-            worst.checked_sub(preflight).expect("in range")
-        };
-        assert_eq!(load(&once).checked_mul(3), Ok(load(&thrice)));
-    }
-
-    #[test]
-    fn a_budget_allows_as_many_as_fit_at_their_worst() {
-        let plan = plan(LOAD);
-        let with = |budget: &str| {
-            let terms = Terms {
-                budget: Some(money(budget)),
-                ..terms()
-            };
-            preview(&plan, &terms)
-        };
-        let worst = with("1").together.worst.expect("priced");
-        let exact = with(&worst.to_string());
-        assert_eq!(exact.allowed(), Some((42, 42)));
-        assert!(exact.to_string().contains("it allows all 42 requests"));
-        assert_eq!(with("0.0001").allowed(), Some((0, 42)));
-        let (some, all) = with("5").allowed().expect("a budget");
-        assert!(0 < some && some < all);
-        let at = |n| worst.checked_mul(n).expect("in range");
-        let limit = money("5").checked_mul(all).expect("in range");
-        assert!(at(some) <= limit && at(some + 1) > limit);
-    }
-
-    #[test]
-    fn long_plans_are_scaled_and_say_about() {
-        let load = "[load]\nconcurrency = 2\ncount = 12345\n[target]\nmodel = \"m\"\nendpoint = \"openai\"\n";
-        let preview = preview(&plan(load), &terms());
-        assert_eq!(preview.together.expected, Some(money("2469.2")));
-        assert!(
-            preview
-                .to_string()
-                .contains("expected about $2469.2, at most about $")
-        );
-
-        let load = "[load]\nconcurrency = 2\nduration = \"9s\"\n[target]\nmodel = \"m\"\nendpoint = \"openai\"\n";
-        let preview = self::preview(&plan(load), &terms());
-        assert_eq!((preview.requests, preview.allowed()), (None, None));
-        assert_eq!(preview.together.expected, Some(money("0.2")), "of one");
-        assert!(preview.to_string().contains("only time will tell"));
-    }
-
-    #[test]
-    fn a_count_beyond_all_numbers_is_no_panic() {
-        let load =
-            "[load]\nconcurrency = 2\ncount = 9223372036854775807\n[target]\nmodel = \"m\"\n";
-        let budget = Terms {
-            budget: Some(money("5")),
-            ..terms()
-        };
-        let preview = preview(&plan(load), &budget);
-        assert!(preview.scaled);
-        assert_eq!(preview.requests, Some(u64::MAX - 1));
-        assert_eq!(preview.allowed(), None, "beyond an amount");
-    }
-
-    #[test]
-    fn a_prefix_is_expected_from_the_cache_and_reasoning_is_output() {
-        let load = "cached_prefix = { tokens = 1000 }\n[load]\nconcurrency = 2\ncount = 9\n[target]\nmodel = \"m\"\nendpoint = \"openai\"\n";
-        let half = Terms {
-            reasoning_share: 0.5,
-            ..terms()
-        };
-        let preview = preview(&plan(load), &half);
-        // The prefix has 1000 tokens and those of its message.
-        assert_eq!(preview.together.expected, Some(money("3.004")));
-        assert_eq!(preview.unpriced, []);
-    }
-
-    #[test]
-    fn what_has_no_price_is_said_and_makes_no_amount() {
-        let load = "cached_prefix = { tokens = 1000, ttl = \"1h\" }\n[load]\nconcurrency = 2\ncount = 9\n[target]\nmodels = [{ model = \"n\", weight = 1.0 }, { model = \"x\", weight = 1.0 }]\n";
-        let preview = preview(&plan(load), &terms());
-        assert_eq!(
-            preview.together,
-            Cost {
-                expected: None,
-                worst: None
-            }
-        );
-        let said = preview.to_string();
-        for expected in [
-            "expected unknown, at most unknown",
-            "no price: t.csv:3: cache_read: the price of tokens read from a cache of `n` is unknown; fill it in",
-            "no price: t.csv:3: cache_write_1h: ",
-            "no price: t.csv: no row for `x` holds on 2026-08-01; add one",
-        ] {
-            assert!(said.contains(expected), "{expected} in {said}");
-        }
-        assert!(!said.contains("cache_write_5m"), "{said}");
-    }
-
-    #[test]
-    fn what_the_sizes_cannot_show_is_said() {
-        let fixed = preview(&plan(LOAD), &terms());
-        let all = fixed.warnings(usize::MAX);
-        assert!(
-            all.iter()
-                .any(|line| line.contains("RETRY_DOUBLE cannot be told from MODEL_ALIAS")),
-            "{all:?}"
-        );
-        assert_eq!(
-            fixed.warnings(0),
-            [format!("{} more: see `weighbridge check`", all.len())]
-        );
-        let unseen = fixed.blind_spots();
-        assert!(
-            unseen.contains(
-                &"CACHE_DOUBLE, CACHE_DROPPED, CACHE_TIER_WRONG cannot be seen: no cached tokens are planned"
-                    .to_owned()
-            ),
-            "{unseen:?}"
-        );
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (number, expected) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ] {
-            assert_eq!(grouped(number), expected);
-        }
-    }
-}
+mod tests;

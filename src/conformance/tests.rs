@@ -1,0 +1,634 @@
+//! What is named, on which attempts, and what is not.
+
+use super::*;
+use crate::record::Tally;
+use crate::time::Offset;
+use crate::usage::Usage;
+
+const MS: u64 = 1_000_000;
+
+fn id(session: u64) -> String {
+    format!("{session:032x}")
+}
+
+fn tally(counts: &[(&str, u64)]) -> Tally {
+    let mut tally = Tally::default();
+    for (name, count) in counts {
+        tally.add(name, *count);
+    }
+    tally
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "every time of a record may be unknown"
+)]
+fn at(ms: u64) -> Option<Offset> {
+    Some(Offset::from_nanos(ms * MS))
+}
+
+/// A complete marked stream of 10 tokens of text, 10 ms apart.
+fn answer(session: u64) -> Record {
+    let mut record = Record::new(
+        id(session),
+        Phase::Measured,
+        Endpoint::Anthropic,
+        Class::Chat,
+    );
+    record.session = session;
+    record.streaming = true;
+    record.outcome = Outcome::Ok;
+    record.status = Some(200);
+    (record.sent, record.first_byte) = (at(0), at(50));
+    (record.first_token, record.last_token) = (at(50), at(140));
+    record.counts.bytes = 1_000;
+    record.counts.token_events = 10;
+    record.counts.token_batches = 10;
+    record.counts.visible_events = 10;
+    record.counts.silence_max_ns = 10 * MS;
+    record.finish = Some("end_turn".to_owned());
+    record.last_usage = Usage {
+        input: Some(25),
+        cache_read: Some(75),
+        output: Some(10),
+        ..Usage::default()
+    };
+    record.marks = tally(&[("text", 10), ("text_next", 10)]);
+    record
+}
+
+/// What the upstream wrote of it.
+fn truth(session: u64) -> Truth {
+    Truth {
+        nonce: id(session),
+        stream: true,
+        status: 200,
+        first_write_ns: Some(49 * MS),
+        first_token_write_ns: Some(49 * MS),
+        last_token_write_ns: Some(139 * MS),
+        last_write_ns: Some(140 * MS),
+        token_events: 10,
+        token_writes: Some(10),
+        silence_ns_max: Some(49 * MS),
+        input: Some(100),
+        cache_read: Some(75),
+        cache_write: Some(0),
+        output: Some(10),
+        reasoning: Some(0),
+        tools: Some(0),
+        text_tokens: Some(10),
+        text_tokens_after: Some(0),
+        reasoning_tokens: Some(0),
+        finish: Some("stop".to_owned()),
+        completed: true,
+        ..Truth::default()
+    }
+}
+
+fn call(session: u64, index: u32) -> CallRecord {
+    CallRecord {
+        trace_id: id(session),
+        attempt: 0,
+        phase: Phase::Measured,
+        endpoint: Endpoint::Anthropic,
+        outcome: Outcome::Ok,
+        sent_ns: at(0),
+        turn: 0,
+        in_flight: Some(1),
+        index,
+        id: format!("id{index}"),
+        name: "search".to_owned(),
+        offered: true,
+        argument_bytes: 10,
+        valid_json: true,
+        arguments_sha256: String::new(),
+        schema_valid: Some(true),
+        value_sha256: None,
+        marks: tally(&[("own", 1)]),
+        announced_ns: at(60),
+        complete_ns: at(70),
+    }
+}
+
+/// An answer with this many calls, and what the upstream wrote of it.
+fn with_calls(session: u64, calls: u32) -> (Record, Truth) {
+    let (mut record, mut truth) = (answer(session), truth(session));
+    record.class = Class::Tools;
+    record.tool_choice = Some("auto".to_owned());
+    record.finish = Some("tool_use".to_owned());
+    (record.counts.calls, record.counts.calls_valid) = (calls, calls);
+    truth.tools = Some(3);
+    truth.tool_choice = Some("auto".to_owned());
+    truth.tool_calls = u64::from(calls);
+    truth.finish = Some("tool_calls".to_owned());
+    (record, truth)
+}
+
+/// (code, count, attempts) of what is found.
+fn found(checker: &Checker) -> Vec<(Code, u64, u64)> {
+    let findings = checker.findings(Endpoint::Anthropic);
+    findings
+        .iter()
+        .map(|f| (f.code, f.count, f.attempts))
+        .collect()
+}
+
+/// What is found on one answer that is changed by `change`, among faithful ones.
+#[track_caller]
+fn check(change: impl Fn(&mut Record, &mut Truth), expected: &[(Code, u64)]) {
+    let mut checker = Checker::new();
+    for session in 0..4 {
+        let (mut record, mut truth) = (answer(session), truth(session));
+        if session == 2 {
+            change(&mut record, &mut truth);
+        }
+        checker.add(&record, Some(std::slice::from_ref(&truth)));
+    }
+    let expected: Vec<(Code, u64, u64)> = expected.iter().map(|(c, n)| (*c, *n, 1)).collect();
+    assert_eq!(found(&checker), expected);
+    for finding in checker.findings(Endpoint::Anthropic) {
+        assert_eq!(finding.examples[0].trace_id, id(2), "{finding:?}");
+    }
+}
+
+#[test]
+fn a_faithful_answer_is_found_faithful() {
+    check(|_, _| {}, &[]);
+    let mut checker = Checker::new();
+    for session in 0..5 {
+        let (record, truth) = with_calls(session, 2);
+        checker.add(&record, Some(&[truth]));
+        checker.add_call(&call(session, 0));
+        checker.add_call(&call(session, 1));
+    }
+    assert_eq!(found(&checker), []);
+    let looked_at = checker.checked(Endpoint::Anthropic);
+    assert_eq!(
+        (looked_at.answers, looked_at.marked, looked_at.written),
+        (5, 5, 5)
+    );
+    let smoothness = checker.smoothness(Endpoint::Anthropic).expect("streams");
+    assert_eq!(
+        (smoothness.judged, smoothness.fake, smoothness.buffered),
+        (5, 0, Some(0))
+    );
+    assert_eq!(smoothness.span_permille.quantile(0.5), Some(1_000));
+}
+
+#[test]
+fn every_oddity_is_a_departure_or_known_to_be_none() {
+    use crate::event::Oddity::{
+        AfterTerminator, BlocksOverlap, CallWithoutIndex, EmptyToolCalls, UnknownEvent,
+    };
+    for (oddity, code) in [
+        (BlocksOverlap, Some(Code::BlocksOverlap)),
+        (EmptyToolCalls, Some(Code::EmptyToolCalls)),
+        (AfterTerminator, Some(Code::AfterTerminator)),
+        (CallWithoutIndex, None),
+        (UnknownEvent, None),
+    ] {
+        let expected: Vec<(Code, u64)> = code.map(|code| (code, 2)).into_iter().collect();
+        check(
+            |r, _| r.oddities = vec![(oddity.name().to_owned(), 2)],
+            &expected,
+        );
+    }
+    // In whole bodies the list is common, and after a terminator stands the cost.
+    check(
+        |r, _| {
+            r.streaming = false;
+            r.oddities = vec![("empty_tool_calls".to_owned(), 1)];
+        },
+        &[],
+    );
+    check(
+        |r, _| {
+            r.costs = vec![("stream:/cost".to_owned(), "0.1".to_owned())];
+            r.oddities = vec![("after_terminator".to_owned(), 1)];
+        },
+        &[],
+    );
+}
+
+#[test]
+fn what_the_marks_say_is_named() {
+    for (marks, expected) in [
+        (
+            &[("text", 8), ("text_next", 10), ("text_lost", 2)][..],
+            (Code::TextLost, 2),
+        ),
+        (
+            &[("text", 9), ("text_next", 10), ("text_head_lost", 1)],
+            (Code::TextHeadLost, 1),
+        ),
+        (&[("text", 7), ("text_next", 7)], (Code::TextTailLost, 3)),
+        (
+            &[("text", 10), ("text_next", 10), ("text_repeated", 4)],
+            (Code::TextRepeated, 4),
+        ),
+        (
+            &[("text", 10), ("text_next", 10), ("text_reordered", 1)],
+            (Code::TextReordered, 1),
+        ),
+        (
+            &[("text", 10), ("text_next", 10), ("text_unmarked", 1)],
+            (Code::TextUnmarked, 1),
+        ),
+        // Half of a token that was lost is no other fault.
+        (
+            &[
+                ("text", 9),
+                ("text_next", 10),
+                ("text_lost", 1),
+                ("text_unmarked", 1),
+            ],
+            (Code::TextLost, 1),
+        ),
+        (
+            &[
+                ("text", 10),
+                ("text_next", 10),
+                ("text_foreign", 5),
+                ("reasoning_foreign", 1),
+            ],
+            (Code::ForeignData, 6),
+        ),
+    ] {
+        check(|r, _| r.marks = tally(marks), &[expected]);
+    }
+}
+
+#[test]
+fn what_the_upstream_wrote_and_did_not_arrive_is_named() {
+    let nothing = |r: &mut Record| {
+        r.marks = Tally::default();
+        (r.counts.visible_events, r.counts.token_events) = (0, 0);
+    };
+    check(|r, _| nothing(r), &[(Code::TextLost, 10)]);
+    // A live model's text has no marks.
+    check(|r, _| r.marks = Tally::default(), &[]);
+    check(
+        |_, t| {
+            (t.tool_calls, t.text_tokens, t.text_tokens_after) = (0, Some(14), Some(4));
+        },
+        &[(Code::TextTailLost, 4)],
+    );
+    check(
+        |_, t| t.reasoning_tokens = Some(3),
+        &[(Code::ReasoningLost, 3)],
+    );
+    check(
+        |r, t| {
+            t.reasoning_tokens = Some(9);
+            r.marks.add("reasoning_next", 8);
+            r.marks.add("reasoning_head_lost", 2);
+        },
+        &[(Code::ReasoningLost, 3)],
+    );
+    let mut checker = Checker::new();
+    let (record, mut truth) = with_calls(1, 1);
+    (truth.text_tokens, truth.text_tokens_after) = (Some(13), Some(3));
+    checker.add(&record, Some(&[truth]));
+    assert_eq!(found(&checker), [(Code::TextAfterCallLost, 3, 1)]);
+    // What failed shows what was seen before, and nothing is missing at its end.
+    check(
+        |r, _| {
+            r.outcome = Outcome::Truncated;
+            r.marks = tally(&[("text", 4), ("text_next", 5), ("text_lost", 1)]);
+        },
+        &[(Code::TextLost, 1)],
+    );
+}
+
+#[test]
+fn usage_is_held_against_the_upstreams() {
+    check(
+        |r, _| r.last_usage.output = Some(0),
+        &[(Code::UsageWrong, 1)],
+    );
+    check(
+        |r, _| r.last_usage.input = Some(100),
+        &[(Code::CacheCountedTwice, 1)],
+    );
+    check(
+        |r, _| r.last_usage.cache_read = Some(0),
+        &[(Code::UsageWrong, 1)],
+    );
+    check(|r, _| r.last_usage = Usage::default(), &[]);
+    check(
+        |r, t| {
+            r.last_usage = Usage {
+                input: Some(100),
+                output: Some(10),
+                ..Usage::default()
+            };
+            t.cache_read = Some(0);
+        },
+        &[],
+    );
+    check(
+        |r, _| r.finish = Some("max_tokens".to_owned()),
+        &[(Code::StopReasonWrong, 1)],
+    );
+    let mut checker = Checker::new();
+    let mut record = answer(1);
+    (record.last_usage.input, record.last_usage.cache_read) = (Some(8), Some(0));
+    checker.add(
+        &record,
+        Some(&[Truth {
+            cache_read: Some(0),
+            ..truth(1)
+        }]),
+    );
+    let message = &checker.findings(Endpoint::Anthropic)[0].message;
+    assert_eq!(
+        message,
+        "in 1 of 1 answers on the anthropic endpoint the reported usage is not the upstream's: reported 8 in / 10 out, the upstream counted 100 / 10"
+    );
+}
+
+#[test]
+fn a_success_without_a_good_end_upstream_is_swallowed() {
+    for fault in ["no_terminator", "cut", "error_in_stream"] {
+        let planted = |_: &mut Record, t: &mut Truth| t.fault = Some(fault.to_owned());
+        check(planted, &[(Code::ErrorSwallowed, 1)]);
+    }
+    check(|_, t| t.completed = false, &[(Code::ErrorSwallowed, 1)]);
+    // Everything of it was delivered: the rest is how the connection was closed.
+    check(
+        |_, t| (t.completed, t.delivered_output) = (false, Some(10)),
+        &[],
+    );
+    check(|_, t| t.status = 500, &[(Code::ErrorSwallowed, 1)]);
+    check(
+        |r, t| {
+            r.outcome = Outcome::Truncated;
+            t.fault = Some("cut".to_owned());
+        },
+        &[],
+    );
+    // The gateway asked again, and got it.
+    let mut checker = Checker::new();
+    let broken = Truth {
+        fault: Some("cut".to_owned()),
+        completed: false,
+        ..truth(1)
+    };
+    checker.add(&answer(1), Some(&[broken, truth(1)]));
+    assert_eq!(found(&checker), []);
+}
+
+#[test]
+fn what_the_upstream_was_asked_is_held_against_the_request() {
+    let ask = |change: &dyn Fn(&mut Record, &mut Truth)| {
+        let mut checker = Checker::new();
+        let (mut record, mut truth) = with_calls(1, 1);
+        record.parallel_tool_calls = Some(false);
+        truth.parallel_tool_calls = Some(false);
+        change(&mut record, &mut truth);
+        checker.add(&record, Some(&[truth]));
+        found(&checker)
+    };
+    assert_eq!(ask(&|_, _| {}), []);
+    let dropped = [(Code::ParallelRestrictionDropped, 1, 1)];
+    assert_eq!(ask(&|_, t| t.parallel_tool_calls = None), dropped);
+    assert_eq!(ask(&|_, t| t.parallel_tool_calls = Some(true)), dropped);
+    assert_eq!(ask(&|_, t| t.tool_choice = None), []);
+    assert_eq!(
+        ask(&|_, t| t.tool_choice = Some("required".to_owned())),
+        [(Code::ChoiceChanged, 1, 1)]
+    );
+    assert_eq!(ask(&|_, t| t.tools = Some(0)), [(Code::ToolsDropped, 1, 1)]);
+    // An older journal does not say, and where no tool may be called none is needed.
+    assert_eq!(
+        ask(&|_, t| (t.tools, t.parallel_tool_calls) = (None, None)),
+        []
+    );
+    assert_eq!(
+        ask(&|r, t| {
+            r.tool_choice = Some("none".to_owned());
+            (t.tools, t.parallel_tool_calls) = (Some(0), None);
+        }),
+        []
+    );
+}
+
+/// What is found on an answer with `arrived` of two calls.
+fn of_two(arrived: &[CallRecord], is_limited: bool) -> Vec<(Code, u64, u64)> {
+    let mut checker = Checker::new();
+    let (mut record, mut truth) = with_calls(1, 2);
+    let count = |calls: usize| u32::try_from(calls).expect("few");
+    record.counts.calls = count(arrived.len());
+    record.counts.calls_valid = count(arrived.iter().filter(|call| call.valid_json).count());
+    if is_limited {
+        record.finish = Some("max_tokens".to_owned());
+        truth.finish = Some("length".to_owned());
+    }
+    checker.add(&record, Some(&[truth]));
+    for call in arrived {
+        checker.add_call(call);
+    }
+    found(&checker)
+}
+
+#[test]
+fn calls_that_went_astray_are_named_once() {
+    let whole = |index| call(1, index);
+    let marked = |index, marks: &[(&str, u64)]| CallRecord {
+        marks: tally(marks),
+        ..call(1, index)
+    };
+    let broken = |call| CallRecord {
+        valid_json: false,
+        schema_valid: Some(false),
+        ..call
+    };
+    let two = marked(0, &[("own", 1), ("other_call", 1)]);
+    assert_eq!(of_two(&[whole(0), whole(1)], false), []);
+    assert_eq!(of_two(&[broken(two)], false), [(Code::CallsMerged, 1, 1)]);
+    assert_eq!(
+        of_two(&[broken(marked(0, &[]))], false),
+        [(Code::CallsMerged, 1, 1)]
+    );
+    assert_eq!(of_two(&[whole(0)], false), [(Code::CallsLost, 1, 1)]);
+    assert_eq!(of_two(&[], false), [(Code::CallsLost, 2, 1)]);
+    // The first is lost, and the second has its place.
+    assert_eq!(
+        of_two(&[marked(0, &[("other_call", 1)])], false),
+        [(Code::CallsLost, 1, 1)]
+    );
+    assert_eq!(
+        of_two(&[whole(0), whole(1), marked(2, &[])], false),
+        [(Code::CallsExtra, 1, 1)]
+    );
+    let swapped = |index| CallRecord {
+        schema_valid: Some(false),
+        ..marked(index, &[("other_call", 2)])
+    };
+    assert_eq!(
+        of_two(&[swapped(0), swapped(1)], false),
+        [(Code::ArgumentsMisplaced, 4, 1)]
+    );
+    assert_eq!(
+        of_two(&[whole(0), broken(whole(1))], false),
+        [(Code::JsonInvalid, 1, 1)]
+    );
+    assert_eq!(of_two(&[whole(0), broken(whole(1))], true), []);
+    let unfit = CallRecord {
+        schema_valid: Some(false),
+        ..whole(1)
+    };
+    assert_eq!(
+        of_two(&[whole(0), unfit], false),
+        [(Code::SchemaInvalid, 1, 1)]
+    );
+    let unknown = CallRecord {
+        offered: false,
+        schema_valid: Some(false),
+        ..whole(1)
+    };
+    assert_eq!(
+        of_two(&[whole(0), unknown], false),
+        [(Code::NameWrong, 1, 1)]
+    );
+}
+
+#[test]
+fn foreign_data_in_text_and_calls_is_of_one_attempt() {
+    let mut checker = Checker::new();
+    let (mut record, truth) = with_calls(1, 2);
+    record.marks.add("text_foreign", 2);
+    checker.add(&record, Some(&[truth]));
+    let foreign = |index| CallRecord {
+        marks: tally(&[("foreign", 1)]),
+        ..call(1, index)
+    };
+    checker.add_call(&foreign(0));
+    checker.add_call(&foreign(1));
+    assert_eq!(found(&checker), [(Code::ForeignData, 4, 1)]);
+    let (record, truth) = with_calls(2, 2);
+    checker.add(&record, Some(&[truth]));
+    for index in 0..2 {
+        checker.add_call(&CallRecord {
+            trace_id: id(2),
+            ..foreign(index)
+        });
+    }
+    assert_eq!(found(&checker), [(Code::ForeignData, 6, 2)]);
+}
+
+#[test]
+fn streams_that_come_at_once_or_in_lumps_are_told_from_bursts() {
+    let fake = |r: &mut Record| {
+        (r.first_byte, r.first_token, r.last_token) = (at(140), at(140), at(141));
+        r.counts.token_batches = 1;
+    };
+    check(|r, _| fake(r), &[(Code::Buffered, 1)]);
+    let lumps = |r: &mut Record| r.counts.token_batches = 4;
+    check(|r, _| lumps(r), &[(Code::Buffered, 1)]);
+    // It was written so.
+    check(
+        |r, t| {
+            lumps(r);
+            t.token_writes = Some(4);
+        },
+        &[],
+    );
+    check(
+        |r, t| {
+            fake(r);
+            (t.first_token_write_ns, t.last_token_write_ns) = (Some(139 * MS), Some(139 * MS));
+        },
+        &[],
+    );
+    // A journal that does not know the writes knows the times.
+    check(
+        |r, t| {
+            lumps(r);
+            t.token_writes = None;
+        },
+        &[],
+    );
+}
+
+#[test]
+fn a_silence_is_the_gateways_where_the_upstream_had_none() {
+    let silent = |r: &mut Record, t: &mut Truth| {
+        (r.first_token, r.last_token) = (at(3_050), at(3_140));
+        r.first_byte = at(3_050);
+        t.first_token_write_ns = Some(3_049 * MS);
+        t.last_token_write_ns = Some(3_139 * MS);
+    };
+    check(silent, &[(Code::KeepaliveLost, 1)]);
+    // The upstream was as silent.
+    check(
+        |r, t| {
+            silent(r, t);
+            t.silence_ns_max = Some(3_049 * MS);
+        },
+        &[],
+    );
+    // The gateway was slow, or let the request wait: nothing came that could have been passed on.
+    check(
+        |r, _| {
+            (r.first_byte, r.first_token, r.last_token) = (at(3_050), at(3_050), at(3_140));
+        },
+        &[],
+    );
+}
+
+#[test]
+fn a_later_turn_that_is_refused_is_the_turns_before() {
+    let refused = |turn: u32, status: u16| {
+        let mut checker = Checker::new();
+        let mut record = answer(1);
+        (record.turn, record.status, record.outcome) = (turn, Some(status), Outcome::HttpError);
+        record.error = Some("unknown tool_use_id".to_owned());
+        checker.add(&record, None);
+        found(&checker)
+    };
+    assert_eq!(refused(1, 400), [(Code::TurnRejected, 1, 1)]);
+    for (turn, status) in [(0, 400), (1, 401), (1, 500)] {
+        assert_eq!(refused(turn, status), [], "{turn} {status}");
+    }
+}
+
+#[test]
+fn only_the_measured_phase_is_judged_and_captured_attempts_are_shown_first() {
+    let mut checker = Checker::new();
+    for session in [3, 5, 7, 9] {
+        checker.captured(&id(9), 0, "examples/x.http");
+        let mut record = answer(session);
+        record.oddities = vec![("blocks_overlap".to_owned(), 1)];
+        checker.add(&record, None);
+        record.phase = Phase::Warmup;
+        checker.add(&record, None);
+    }
+    let [finding] = &checker.findings(Endpoint::Anthropic)[..] else {
+        panic!("one finding");
+    };
+    assert_eq!((finding.count, finding.attempts, finding.of), (4, 4, 4));
+    let ids: Vec<&str> = finding
+        .examples
+        .iter()
+        .map(|e| e.trace_id.as_str())
+        .collect();
+    assert_eq!(ids, [id(9), id(3), id(5)]);
+    assert_eq!(finding.examples[0].file.as_deref(), Some("examples/x.http"));
+    assert!(
+        finding
+            .message
+            .starts_with("in 4 of 4 streams on the anthropic endpoint")
+    );
+}
+
+#[test]
+fn every_known_fault_has_codes() {
+    for (fault, codes) in FAULTS {
+        assert!(!codes.is_empty(), "{fault}");
+    }
+    let mut names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), Code::ALL.len());
+}
