@@ -184,8 +184,8 @@ impl<T: Transport> Conduct<T> {
             timeline,
             error_body,
             sent,
-            follows,
             capture,
+            follows,
             ..
         } = *exchange;
         let Finished {
@@ -330,9 +330,9 @@ struct Exchange<'a, T: Transport> {
     error_body: Option<(String, String)>,
     /// How long the target asked to wait before another attempt.
     retry_after: Option<Duration>,
-    follows: Follows,
     /// What is kept of its bytes, if there was a slot for it.
     capture: Option<Capture>,
+    follows: Follows,
     interrupts: Interrupts<'a>,
 }
 
@@ -387,8 +387,8 @@ impl<'a, T: Transport> Exchange<'a, T> {
             connects,
             error_body: None,
             retry_after: None,
-            follows,
             capture,
+            follows,
             interrupts: Interrupts::new(&conduct.shared, &conduct.clock),
         };
         // Thousands wait at once: what only a part of the time needs must not be held all of it.
