@@ -136,19 +136,17 @@ impl Experiment {
             pairs.arms[0].origin,
             endpoints.join(" and ")
         );
-        let levels: Vec<String> = pairs
-            .levels
-            .iter()
-            .map(|level| {
-                let sessions = level.sessions_per_block.saturating_mul(pairs.blocks);
-                format!("{} users ({sessions} sessions)", level.concurrency)
-            })
-            .collect();
+        let levels = pairs.levels.iter().map(|level| {
+            let sessions = level.sessions_per_block.saturating_mul(pairs.blocks);
+            let users = level.concurrency;
+            let s = if users == 1 { "" } else { "s" };
+            format!("{sessions} by {users} user{s}")
+        });
         let _ = writeln!(
             out,
-            "always a closed loop: {}; at each, both arms in turn, in {} blocks",
-            levels.join(", "),
-            pairs.blocks
+            "always a closed loop; both arms in turn, in {} blocks; sessions of each arm: {}",
+            pairs.blocks,
+            levels.collect::<Vec<_>>().join(", ")
         );
         let previews = self.runs.iter().flat_map(|pair| &pair.arms);
         let previews = previews.map(|inputs| self::preview(inputs, date));

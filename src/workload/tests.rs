@@ -181,3 +181,40 @@ fn given_prompts_keep_their_text_and_a_shared_cache_has_no_nonce() {
         Some("Be brief.")
     );
 }
+
+#[test]
+fn kinds_of_sessions_are_drawn_by_weight() {
+    let kind = |weight: f64, choice: ToolChoice, task: &str| Kind {
+        weight,
+        choice,
+        task: task.to_owned(),
+        ..Kind::default()
+    };
+    let spec = Spec {
+        tools: Tools {
+            share: 1.0,
+            kinds: vec![
+                kind(3.0, ToolChoice::Required, "Do it."),
+                kind(1.0, ToolChoice::None, "Say it."),
+            ],
+            turns_max: 4,
+            results: Vec::new(),
+        },
+        ..spec()
+    };
+    assert_eq!(spec.turns_max(), 4);
+    let turns: Vec<Turn> = (0..2000).map(|k| spec.turn(3, "measured", k, ID)).collect();
+    let (required, none): (Vec<&Turn>, Vec<&Turn>) = turns
+        .iter()
+        .partition(|turn| turn.prompt.tool_choice == ToolChoice::Required);
+    assert!((required.len() as f64 / 2000.0 - 0.75).abs() < 0.05);
+    assert!(
+        required
+            .iter()
+            .all(|turn| turn.turns_max == 4 && user(turn).ends_with("Do it."))
+    );
+    assert!(
+        none.iter()
+            .all(|turn| turn.turns_max == 1 && user(turn).ends_with("Say it."))
+    );
+}

@@ -18,8 +18,12 @@ mod billing;
 mod late;
 // `[load]`: what is refused, and the shipped scenario of each kind.
 mod loads;
+// Sessions of several turns, and the tools that they offer.
+mod loops;
 // `quote`, `check` and `mock`.
 mod other_commands;
+// `overhead`: two arms in turns.
+mod overhead;
 // What a terminal, a pipe and a script see: streams, escape codes, closed pipes.
 mod output;
 // Price tables: `prices` and `quote` by them.

@@ -7,6 +7,7 @@ mod conduct;
 mod exit_codes;
 mod harness;
 mod loads;
+mod loops;
 mod outcomes;
 mod reports;
 mod truth;
