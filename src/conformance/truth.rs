@@ -155,6 +155,10 @@ fn has_losses(record: &Record, truth: &Truth) -> bool {
 }
 
 fn usage(at: &mut At<'_>, record: &Record, truth: &Truth) {
+    // What stands at the begin of a stream whose end has no usage is a placeholder.
+    if super::oddity(record, "usage_missing") > 0 {
+        return;
+    }
     let usage = record.final_usage();
     let reported = (usage.total_input(record.endpoint), usage.output);
     let counted = (truth.input, truth.output);
