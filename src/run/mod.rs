@@ -11,6 +11,7 @@ pub mod live;
 mod machine;
 mod meter;
 mod progress;
+mod redact;
 mod retry;
 mod session;
 mod shared;
