@@ -152,7 +152,12 @@ impl Checker {
     /// Keeps what its calls will be read by.
     fn keep(&mut self, id: (u128, u32), record: &Record, open: Open) {
         let calls = record.counts.calls > 0;
-        let is_cut_off = open.is_limited && record.counts.calls_valid < record.counts.calls;
+        let sound = record
+            .counts
+            .calls_schema_valid
+            .unwrap_or(record.counts.calls);
+        let sound = sound.min(record.counts.calls_valid);
+        let is_cut_off = open.is_limited && sound < record.counts.calls;
         let matters = open.shifted || calls && (is_cut_off || open.foreign);
         if !matters {
             return;
@@ -221,10 +226,14 @@ impl Checker {
         if misplaced || foreign > 0 || call.outcome != Outcome::Ok {
             return;
         }
-        if !call.valid_json && !is_limited {
+        // A limit cuts arguments off; in a whole body what is left of them is an object all the same.
+        if is_limited {
+            return;
+        }
+        if !call.valid_json {
             let detail = Some(format!("call {} of `{}`", call.index, call.name));
             seen.found_of_call(Code::JsonInvalid, &key, 1, detail);
-        } else if call.valid_json && call.offered && call.schema_valid == Some(false) {
+        } else if call.offered && call.schema_valid == Some(false) {
             let detail = Some(format!("call {} of `{}`", call.index, call.name));
             seen.found_of_call(Code::SchemaInvalid, &key, 1, detail);
         }

@@ -131,7 +131,9 @@ pub(super) fn held(at: &mut At<'_>, record: &Record, truth: &Truth) {
     if let Some(pieces) = Pieces::of(record, truth) {
         at.seen.saw(SeenOn::Timed);
         at.seen.smoothness.add(&pieces);
-        if pieces.is_fake() || pieces.is_buffered() == Some(true) {
+        // What is lost makes fewer pieces, and no lumps.
+        let in_lumps = pieces.is_buffered() == Some(true) && !has_losses(record, truth);
+        if pieces.is_fake() || in_lumps {
             at.found(Code::Buffered, 1, Some(pieces.words()));
         } else {
             silence(at, record, truth);
@@ -139,7 +141,24 @@ pub(super) fn held(at: &mut At<'_>, record: &Record, truth: &Truth) {
     }
 }
 
+/// Whether some of what the upstream wrote did not arrive.
+fn has_losses(record: &Record, truth: &Truth) -> bool {
+    let lost = [
+        "text_lost",
+        "text_head_lost",
+        "reasoning_lost",
+        "reasoning_head_lost",
+    ];
+    missing(record, truth) != Missing::default()
+        || u64::from(record.counts.calls) < truth.tool_calls
+        || lost.into_iter().any(|name| record.marks.get(name) > 0)
+}
+
 fn usage(at: &mut At<'_>, record: &Record, truth: &Truth) {
+    // What stands at the begin of a stream whose end has no usage is a placeholder.
+    if super::oddity(record, "usage_missing") > 0 {
+        return;
+    }
     let usage = record.final_usage();
     let reported = (usage.total_input(record.endpoint), usage.output);
     let counted = (truth.input, truth.output);

@@ -11,7 +11,7 @@ use crate::manifest::{PAIRS_SCHEMA, Pairs, PairsArm, PairsLevel};
 use crate::preview::{Preview, Terms};
 use crate::run::live::{How, Ready, RunError, Tick, plan};
 use crate::run::{Seat, Turns};
-use crate::scenario::{Endpoints, File, Scenario, ScenarioError};
+use crate::scenario::{Endpoints, File, ScenarioError};
 use crate::store::{Inputs, PairsFolder, RunFolder};
 
 use super::assembly::ARMS;
@@ -136,19 +136,17 @@ impl Experiment {
             pairs.arms[0].origin,
             endpoints.join(" and ")
         );
-        let levels: Vec<String> = pairs
-            .levels
-            .iter()
-            .map(|level| {
-                let sessions = level.sessions_per_block.saturating_mul(pairs.blocks);
-                format!("{} users ({sessions} sessions)", level.concurrency)
-            })
-            .collect();
+        let levels = pairs.levels.iter().map(|level| {
+            let sessions = level.sessions_per_block.saturating_mul(pairs.blocks);
+            let users = level.concurrency;
+            let s = if users == 1 { "" } else { "s" };
+            format!("{sessions} by {users} user{s}")
+        });
         let _ = writeln!(
             out,
-            "always a closed loop: {}; at each, both arms in turn, in {} blocks",
-            levels.join(", "),
-            pairs.blocks
+            "always a closed loop; both arms in turn, in {} blocks; sessions of each arm: {}",
+            pairs.blocks,
+            levels.collect::<Vec<_>>().join(", ")
         );
         let previews = self.runs.iter().flat_map(|pair| &pair.arms);
         let previews = previews.map(|inputs| self::preview(inputs, date));
@@ -283,18 +281,8 @@ fn arm_inputs(
     let quoted = toml::Value::String(origin.clone()).to_string();
     let overrides = [("target.base_url".to_owned(), quoted)];
     file.target.base_url = None;
-    let scenario = Scenario::parse(
-        &format!("{} ({})", base.scenario.name, ARMS[arm]),
-        &file.to_toml(),
-        &overrides,
-    )?;
-    Ok(Inputs {
-        scenario,
-        replay: None,
-        replay_bytes: None,
-        upstream: None,
-        ..base.clone()
-    })
+    let name = format!("{} ({})", base.scenario.name, ARMS[arm]);
+    base.with_scenario(&name, &file.to_toml(), &overrides)
 }
 
 fn preview(inputs: &Inputs, date: Date) -> Preview {

@@ -59,7 +59,6 @@ impl Request {
         let of = |expected: bool, value: Option<u64>| match (outcome, value) {
             (OutcomeGroup::Ok, Some(ns)) => Sample::Took(ns),
             (OutcomeGroup::Ok, None) if expected && counts.token_events > 0 => Sample::Missing,
-            (OutcomeGroup::Ok, None) | (OutcomeGroup::Cancelled, _) => Sample::Nothing,
             (OutcomeGroup::Failed | OutcomeGroup::Dropped | OutcomeGroup::Cut, _) if expected => {
                 Sample::Beyond
             }

@@ -75,7 +75,12 @@ fn row(
 
 /// A number with its sign; zero has none.
 fn signed(value: f64, shown: fn(f64) -> String) -> String {
-    let text = shown(value.abs());
+    let size = value.abs();
+    let text = match size {
+        // A hundredth of a millisecond is too coarse for what a good gateway adds.
+        _ if 0.0 < size && size < 0.1 => format!("{size:.3}"),
+        _ => shown(size),
+    };
     match () {
         () if value == 0.0 => text,
         () if value < 0.0 => format!("-{text}"),

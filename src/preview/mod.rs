@@ -234,8 +234,8 @@ impl Preview {
     /// Of both runs of one command, which spend of one budget.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        let add = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
-        self.requests = add(self.requests, other.requests);
+        let both = self.requests.zip(other.requests);
+        self.requests = both.map(|(a, b)| a.saturating_add(b));
         self.warmup_unknown |= other.warmup_unknown;
         self.preflights = self.preflights.saturating_add(other.preflights);
         self.scaled |= other.scaled;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 
-use super::{CallRecord, EventStamp, Health, Record, Second};
+use super::{CallRecord, EventStamp, Example, Health, Record, Second};
 use crate::endpoint::Endpoint;
 use crate::time::Offset;
 
@@ -22,6 +22,8 @@ pub enum Fact {
         /// In order of arrival.
         events: Vec<EventStamp>,
     },
+    /// A captured exchange, and the bytes of its file.
+    Example(Example, Vec<u8>),
     /// Gaps between token-bearing events of measured requests, in one interval.
     Gaps {
         /// Of this endpoint.

@@ -5,6 +5,7 @@
 //! happen", never zero.
 
 mod block;
+mod example;
 mod fact;
 mod tally;
 
@@ -17,6 +18,7 @@ use crate::time::Offset;
 use crate::usage::Usage;
 
 pub use block::Block;
+pub use example::Example;
 pub use fact::{Fact, FactSink};
 pub use tally::Tally;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Conduct;
+use super::capture::Capture;
 use super::interrupt::{Interrupted, Interrupts};
 use super::retry::{self, retry_after};
 use super::shared::{OpenWindow, Place};
@@ -183,6 +184,7 @@ impl<T: Transport> Conduct<T> {
             timeline,
             error_body,
             sent,
+            capture,
             follows,
             ..
         } = *exchange;
@@ -193,6 +195,10 @@ impl<T: Transport> Conduct<T> {
             ..
         } = timeline.finish(self.clock.now(), ending, error_body);
         self.redact(&mut record, &mut calls);
+        let example = capture.and_then(|capture| capture.end(&record, &calls, &self.secrets));
+        if let Some((example, bytes)) = example {
+            self.shared.put(Fact::Example(example, bytes));
+        }
         if let Some(spend) = &self.shared.spend {
             spend.settle(reservation, &record, self.date(sent));
             // More than one user may fit into what is free now.
@@ -278,6 +284,8 @@ struct Exchange<'a, T: Transport> {
     error_body: Option<(String, String)>,
     /// How long the target asked to wait before another attempt.
     retry_after: Option<Duration>,
+    /// What is kept of its bytes, if there was a slot for it.
+    capture: Option<Capture>,
     follows: Follows,
     interrupts: Interrupts<'a>,
 }
@@ -294,6 +302,10 @@ impl<'a, T: Transport> Exchange<'a, T> {
         } = turn;
         let endpoint = record.endpoint;
         let streaming = record.streaming;
+        // The preflight is no part of the load.
+        let capture = (record.phase != Phase::Preflight)
+            .then(|| conduct.shared.examples.capture(&request))
+            .flatten();
         let mut timeline = Timeline::new(
             record,
             offered,
@@ -329,6 +341,7 @@ impl<'a, T: Transport> Exchange<'a, T> {
             connects,
             error_body: None,
             retry_after: None,
+            capture,
             follows,
             interrupts: Interrupts::new(&conduct.shared, &conduct.clock),
         };
@@ -421,6 +434,9 @@ impl<'a, T: Transport> Exchange<'a, T> {
             let warning = "target.http = \"2\" was asked for, but the target speaks HTTP/1.1";
             self.conduct.shared.warn(warning);
         }
+        if let Some(capture) = &mut self.capture {
+            capture.head(text("content-type"));
+        }
         let asked_stream = self.timeline.record().streaming;
         let (mode, oddity) = protocol::mode_of(text("content-type"), asked_stream);
         let said = Said::of(&head.headers);
@@ -458,6 +474,7 @@ impl<'a, T: Transport> Exchange<'a, T> {
         let ending = loop {
             match self.guarded(body.frame(), limit).await {
                 Ok((Some(Ok(bytes)), _)) if said.len() < ERROR_BODY_MAX => {
+                    self.keep(&bytes);
                     said.extend_from_slice(&bytes);
                 }
                 Ok((Some(Ok(_)) | None, _)) => break Ending::Complete,
@@ -477,7 +494,14 @@ impl<'a, T: Transport> Exchange<'a, T> {
             len: bytes.len(),
             in_window,
         });
+        self.keep(bytes);
         self.decode(decoder, Some(bytes));
+    }
+
+    fn keep(&mut self, bytes: &Bytes) {
+        if let Some(capture) = &mut self.capture {
+            capture.body(bytes);
+        }
     }
 
     /// A whole body is decoded at its end, and so is what a stream left unfinished.

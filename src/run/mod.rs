@@ -5,6 +5,7 @@
 //! a 429, a timeout or a cut stream is a record.
 
 mod attempt;
+mod capture;
 mod health;
 mod interrupt;
 pub mod live;
@@ -376,7 +377,7 @@ impl<T: Transport> Conduct<T> {
             let later = self.clock.now() + OTHERS_SETTLE;
             self.clock.coarse_sleep_until(later).await;
         } else {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

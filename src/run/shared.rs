@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
+use super::capture::Examples;
 use super::spend::Spend;
 use crate::endpoint::Endpoint;
 use crate::plan::Plan;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub spend: Option<Arc<Spend>>,
     /// Woken once for each request that has settled its reservation.
     pub settled: Notify,
+    /// What is kept of exchanges, and which examples there are.
+    pub(super) examples: Arc<Examples>,
     facts: Box<dyn FactSink>,
     warnings: Mutex<Vec<String>>,
 }
@@ -120,6 +123,7 @@ impl Shared {
             endpoints: plan.endpoints.iter().map(|e| (*e, state())).collect(),
             spend,
             settled: Notify::new(),
+            examples: Arc::default(),
             facts,
             warnings: Mutex::new(Vec::new()),
         })

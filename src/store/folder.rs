@@ -21,7 +21,7 @@ use super::writer::{FactWriter, Paths};
 use crate::endpoint::Endpoint;
 use crate::late::{LedgerRow, LedgerSummary, Lookup};
 use crate::manifest::Manifest;
-use crate::record::{Block, CallRecord, FACTS_SCHEMAS_READ, Health, Record, Second};
+use crate::record::{Block, CallRecord, Example, FACTS_SCHEMAS_READ, Health, Record, Second};
 use crate::scenario::{self, LedgerSource};
 use crate::truth::Truth;
 
@@ -42,6 +42,7 @@ const SECONDS: &str = "seconds.csv";
 const HEALTH: &str = "health.csv";
 const BLOCKS: &str = "blocks.csv";
 const GAPS: &str = "gaps.hlog";
+const EXAMPLES: &str = "examples.csv";
 const TRACE: &str = "trace.csv";
 const TRUTH: &str = "truth.csv";
 const LOOKUPS: &str = "lookups.csv";
@@ -297,6 +298,15 @@ impl RunFolder {
         each_row(&self.file(CALLS), each)
     }
 
+    /// Every whole row of `examples.csv`, if there is one.
+    pub fn each_example(&self, each: impl FnMut(Example)) -> Result<bool, StoreError> {
+        let path = self.file(EXAMPLES);
+        if !path.exists() {
+            return Ok(false);
+        }
+        each_row(&path, each)
+    }
+
     /// Every whole row of `seconds.csv`, if there is one.
     pub fn each_second(&self, each: impl FnMut(Second)) -> Result<bool, StoreError> {
         let path = self.file(SECONDS);
@@ -388,6 +398,8 @@ impl RunFolder {
                 health: self.file(HEALTH),
                 trace: trace.then(|| self.file(TRACE)),
                 gaps: self.file(GAPS),
+                examples: self.file(EXAMPLES),
+                folder: self.path.clone(),
             },
             started,
         )

@@ -11,7 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::late::Lookup;
 use crate::metrics::gap_histogram;
 use crate::record::{
-    Class, Counts, Fact, FactSink as _, Health, Outcome, Phase, Record, SessionEnd,
+    Class, Counts, Example, Fact, FactSink as _, Health, Outcome, Phase, Record, SessionEnd,
 };
 use crate::time::Offset;
 use crate::truth::Truth;
@@ -382,4 +382,33 @@ fn columns_are_found_by_name_wherever_they_stand() {
     }
     fs::write(&path, out.into_inner().expect("in memory")).expect("writable");
     assert_eq!(requests(&folder), (vec![record()], false));
+}
+
+#[test]
+fn an_example_is_a_file_and_a_row() {
+    let example = |number: u32, names: &[&str]| Example {
+        file: format!("examples/openai-0000000{number}-0-0.http"),
+        trace_id: "0".repeat(32),
+        attempt: 1,
+        endpoint: Endpoint::OpenAi,
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+    };
+    let (first, second) = (
+        example(1, &["id_changed", "text_lost"]),
+        example(2, &["sample"]),
+    );
+    let (dir, folder) = written(vec![
+        Fact::Example(first.clone(), b"one \xff".to_vec()),
+        Fact::Example(second.clone(), b"two".to_vec()),
+        // Its name is taken.
+        Fact::Example(first.clone(), b"three".to_vec()),
+    ]);
+    let mut rows = Vec::new();
+    let torn = folder.each_example(|row| rows.push(row)).expect("readable");
+    assert_eq!((rows, torn), (vec![first.clone(), second], false));
+    let bytes = std::fs::read(dir.path().join(first.file)).expect("a file");
+    assert_eq!(bytes, b"one \xff");
+    let (_dir, none) = written(Vec::new());
+    none.each_example(|_| panic!("there is none"))
+        .expect("nothing to read");
 }

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::StoreError;
 use super::rows::{Row, TraceRow};
-use crate::record::{Fact, FactSink};
+use crate::record::{Example, Fact, FactSink};
 
 /// Facts that wait for the disk, at most; beyond, the workers wait.
 const QUEUE: usize = 16_384;
@@ -51,6 +51,10 @@ pub(super) struct Paths {
     /// Only where each event's stamp is kept.
     pub trace: Option<PathBuf>,
     pub gaps: PathBuf,
+    /// Made with the first example.
+    pub examples: PathBuf,
+    /// The run folder, which the files of examples are named from.
+    pub folder: PathBuf,
 }
 
 /// The thread that writes facts.
@@ -81,6 +85,9 @@ impl FactWriter {
             seconds: Rows::create(paths.seconds)?,
             health: Rows::create(paths.health)?,
             trace: paths.trace.map(Rows::create).transpose()?,
+            examples: None,
+            examples_path: paths.examples,
+            folder: paths.folder,
         };
         let gaps = create(&paths.gaps)?;
         let thread_refused = StoreError::write(&paths.gaps, &io::ErrorKind::OutOfMemory.into());
@@ -145,6 +152,9 @@ struct Files {
     seconds: Rows,
     health: Rows,
     trace: Option<Rows>,
+    examples: Option<Rows>,
+    examples_path: PathBuf,
+    folder: PathBuf,
 }
 
 impl Files {
@@ -205,6 +215,7 @@ impl Files {
                         trace.put(TraceRow::new(&trace_id, attempt, event, stamp))?;
                     }
                 }
+                Fact::Example(example, bytes) => self.example(&example, &bytes)?,
                 Fact::Gaps {
                     endpoint,
                     worker,
@@ -232,6 +243,25 @@ impl Files {
         self.flush()
     }
 
+    /// Writes the file of an example, and then its row.
+    fn example(&mut self, example: &Example, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.folder.join(&example.file);
+        let folder = path.parent().unwrap_or(&self.folder);
+        let made = std::fs::create_dir_all(folder).and_then(|()| File::create_new(&path));
+        let written = made.and_then(|mut file| file.write_all(bytes));
+        match written {
+            Ok(()) => {}
+            // Two requests whose names begin alike: the first one is kept.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(StoreError::write(&path, &error)),
+        }
+        let rows = match self.examples.take() {
+            Some(rows) => rows,
+            None => Rows::create(self.examples_path.clone())?,
+        };
+        self.examples.insert(rows).put(example)
+    }
+
     /// Writes all of them, also after one that cannot be written.
     fn flush(&mut self) -> Result<(), StoreError> {
         let results = [
@@ -240,6 +270,7 @@ impl Files {
             self.seconds.flush(),
             self.health.flush(),
             self.trace.as_mut().map_or(Ok(()), Rows::flush),
+            self.examples.as_mut().map_or(Ok(()), Rows::flush),
         ];
         results.into_iter().collect()
     }

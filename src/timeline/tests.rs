@@ -315,7 +315,7 @@ fn a_whole_body_has_no_first_token() {
 }
 
 /// An answer with these calls (name and arguments), of which the fragments come at once.
-fn called(mut record: Record, calls: &[(&str, &str)], finish: Event<'_>) -> Finished {
+fn called(mut record: Record, calls: &[(&str, &str)], finish: &Event<'_>) -> Finished {
     record.streaming = true;
     let mut timeline = Timeline::new(record, offered(), Keep::default());
     timeline.head(200, &Said::default(), true);
@@ -338,7 +338,7 @@ fn called(mut record: Record, calls: &[(&str, &str)], finish: Event<'_>) -> Fini
             tell(ms + 1, &Event::Arguments { index, fragment });
         }
     }
-    tell(90, &finish);
+    tell(90, finish);
     tell(91, &Event::Terminator);
     timeline.finish(Offset::from_nanos(1), Ending::Complete, None)
 }
@@ -353,7 +353,7 @@ fn calls_are_held_against_schemas_and_have_values() {
     let mark = &identity().trace_id[..8];
     let one = format!(r#"{{"b":1,"a":"{mark}.c0"}}"#);
     let calls = [("look", one.as_str()), ("other", "{}"), ("look", "")];
-    let Finished { record, calls, .. } = called(identity(), &calls, CALLED);
+    let Finished { record, calls, .. } = called(identity(), &calls, &CALLED);
     let fits: Vec<_> = calls.iter().map(|call| call.schema_valid).collect();
     assert_eq!(fits, [Some(true), Some(false), Some(true)]);
     assert_eq!(record.counts.calls_schema_valid, Some(2));
@@ -371,17 +371,17 @@ fn calls_are_held_against_schemas_and_have_values() {
     let mark = other.trace_id[..8].to_owned();
     let one = format!(r#"{{ "a": "{mark}.c0", "b": 1.0 }}"#);
     let same = [("look", one.as_str()), ("other", "{}"), ("look", "{}")];
-    let same = called(other.clone(), &same, CALLED).record;
+    let same = called(other.clone(), &same, &CALLED).record;
     assert!(record.call_arguments_sha256.is_some() && record.call_names_sha256.is_some());
     assert_eq!(same.call_arguments_sha256, record.call_arguments_sha256);
     assert_eq!(same.call_names_sha256, record.call_names_sha256);
 
-    let broken = called(other, &[("look", "{}"), ("look", "{\"a\"")], CALLED);
+    let broken = called(other, &[("look", "{}"), ("look", "{\"a\"")], &CALLED);
     assert_eq!(broken.record.call_arguments_sha256, None);
     assert_eq!(broken.record.all_calls, None);
     assert_eq!(broken.calls[1].schema_valid, Some(false));
     assert_eq!(broken.calls[1].value_sha256, None);
-    let none = called(identity(), &[], STOP).record;
+    let none = called(identity(), &[], &STOP).record;
     assert_eq!((none.call_names_sha256, none.all_calls), (None, None));
     assert_eq!(none.counts.calls_schema_valid, Some(0));
 }
@@ -435,7 +435,7 @@ fn a_stop_reason_that_the_content_contradicts() {
         (openai, "auto", &[], STOP, false),
         (openai, "auto", call, length(), false),
     ] {
-        let record = called(with(endpoint, choice), calls, finish.clone()).record;
+        let record = called(with(endpoint, choice), calls, &finish).record;
         let odd = record.oddities == [("stop_reason".to_owned(), 1)];
         assert_eq!(odd, is_odd, "{endpoint} {choice} {calls:?} {finish:?}");
     }

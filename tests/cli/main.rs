@@ -22,6 +22,8 @@ mod loads;
 mod loops;
 // `quote`, `check` and `mock`.
 mod other_commands;
+// `overhead`: two arms in turns.
+mod overhead;
 // What a terminal, a pipe and a script see: streams, escape codes, closed pipes.
 mod output;
 // Price tables: `prices` and `quote` by them.

@@ -44,6 +44,20 @@ pub fn holds_for_report(report: &Value) {
     holds(&weighbridge::report::schema(), report);
 }
 
+/// What a gateway adds fits its published schema.
+#[track_caller]
+pub fn holds_for_overhead(overhead: &Value) {
+    holds(&weighbridge::overhead::schema(), overhead);
+}
+
+#[test]
+fn the_overhead_schema_is_generated() {
+    let schema = weighbridge::overhead::schema();
+    is_generated("reports/overhead.schema.json", &schema);
+    let wrong = serde_json::json!({"schema": "weighbridge.overhead/1"});
+    assert!(!errors(&schema, &wrong).is_empty());
+}
+
 #[test]
 fn the_report_schema_is_generated() {
     is_generated("reports/report.schema.json", &weighbridge::report::schema());

@@ -12,6 +12,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import pathlib
 from collections import Counter, defaultdict
 from fractions import Fraction
 
@@ -53,6 +54,11 @@ class Leg:
     # Keys of the scenario that this leg sets.
     settings: dict = dataclasses.field(default_factory=dict)
     defects: tuple[Defect, ...] = ()
+    # Departures from the protocol, or from what the upstream wrote: (code, endpoint), of the kind of
+    # requests that is said. Which requests have them, the bytes say.
+    departures: frozenset = frozenset()
+    # In what the two endpoints' answers to one request are known to differ.
+    differences: frozenset = frozenset()
     # Gates that must fail because of the defects, by endpoint.
     failing_gates: frozenset = frozenset()
 
@@ -82,6 +88,9 @@ enabled = true
 # `cost.findings` also counts what is wrong with usage, tool calls and texts.
 FINDINGS_GATE = "cost.findings == 0"
 
+# On every leg: the input of a stream's first event is zero, whatever the last one says.
+STARTS_AT_ZERO = ("START_USAGE_ZERO", "anthropic")
+
 LEGS = (
     Leg(
         name="asked",
@@ -99,6 +108,8 @@ LEGS = (
             Defect("TOKENS_IMPLAUSIBLE", endpoint, True, None, ESTIMATE, by_chance=True)
             for endpoint in ENDPOINTS
         ),
+        departures=frozenset({STARTS_AT_ZERO, *(("USAGE_WRONG", at) for at in ENDPOINTS)}),
+        differences=frozenset({"USAGE_DIFFERS", "PRICE_DIFFERS"}),
         failing_gates=frozenset((FINDINGS_GATE, endpoint) for endpoint in ENDPOINTS),
     ),
     Leg(
@@ -112,6 +123,19 @@ LEGS = (
             Defect("USAGE_NOT_TRUE", "openai", True, None, REASONING, by_chance=True),
             Defect("REASONING_NOT_TRUE", "anthropic", True, None, THINKING),
         ),
+        departures=frozenset(
+            {
+                STARTS_AT_ZERO,
+                ("USAGE_WRONG", "openai"),
+                ("REASONING_LOST", "anthropic"),
+                ("CALLS_MERGED", "anthropic"),
+                # Mistral signs no thinking: its whole bodies have none to hand on, and streams say "mistral".
+                ("SIGNATURE_LOST", "anthropic"),
+                # Beside tool calls, an empty text.
+                ("EMPTY_BLOCK", "anthropic"),
+            }
+        ),
+        differences=frozenset(),
         failing_gates=frozenset(
             {
                 (FINDINGS_GATE, "openai"),
@@ -128,6 +152,7 @@ LEGS = (
         model="devstral-medium-latest",
         prices=per_million("0.40", "2"),
         upstream=upstream(),
+        departures=frozenset({STARTS_AT_ZERO}),
     ),
     # A begin that all prompts have, which the upstream's cache keeps: cached tokens in every usage.
     Leg(
@@ -136,6 +161,7 @@ LEGS = (
         model="codestral-latest",
         prices=per_million("0.30", "0.90", "0.03"),
         upstream=upstream(more=CACHED_RATES),
+        departures=frozenset({STARTS_AT_ZERO}),
         settings={"workload.cached_prefix": "{ tokens = 1543 }"},
     ),
 )
@@ -164,6 +190,8 @@ class Facts:
     spend_log: list[dict]
     # How many other rows there are.
     others_log: int
+    # The run folder.
+    folder: pathlib.Path
 
     @staticmethod
     def read(leg, folder, exit_code, report, ours, theirs, spend_log):
@@ -179,7 +207,7 @@ class Facts:
         others = len(spend_log) - len(own)
         return Facts(
             *(leg, exit_code, report, late_report, rows, dict(truths)),
-            *(ours, theirs, own, others),
+            *(ours, theirs, own, others, folder),
         )
 
     def truth(self, row):
@@ -445,6 +473,64 @@ def traced(facts):
                 yield f"{key}: not shown by the bytes of its examples {unseen}"
 
 
+# What depends on how busy the machine is: no check rests on it.
+TIMED = ("BUFFERED", "KEEPALIVE_LOST")
+
+
+def translation(facts):
+    """Each departure is shown by the bytes of just as many answers, its examples among them, which are
+    kept in the run folder; and it is one that LiteLLM is known for on this leg, and none is missing."""
+    known = set(facts.leg.departures)
+    for endpoint in ENDPOINTS:
+        part = facts.report["endpoints"][endpoint]["conformance"]
+        if (part["checked"], part["sampled"], part["unread"]) != (COUNT, False, 0):
+            yield f"{endpoint}: not all of {COUNT} answers were checked: {part}"
+        shown = defaultdict(dict)
+        for passed in facts.passed():
+            for code, see in evidence.DEPARTURES.items():
+                if passed.endpoint == endpoint and (seen := see(passed, facts.leg.prices)):
+                    shown[code][passed.nonce] = seen
+        reported = {f["code"]: f for f in part["findings"] if f["code"] not in TIMED}
+        for code in sorted(shown.keys() | reported.keys()):
+            seen, finding = shown[code], reported.get(code, {})
+            wanted = (sum(n for n, _ in seen.values()), len(seen))
+            found = (finding.get("count"), finding.get("attempts"))
+            if found != wanted:
+                yield f"{endpoint} {code}: reported (count, answers) {found}, in bytes {wanted}"
+            if (code, endpoint) not in known:
+                yield f"{endpoint} {code}: not known of LiteLLM: {finding.get('message')}"
+            known.discard((code, endpoint))
+            examples = finding.get("examples", [])
+            if not examples or any(e["trace_id"] not in seen for e in examples):
+                yield f"{endpoint} {code}: not shown by the bytes of its examples {examples}"
+            for example in examples:
+                yield from kept(facts, example)
+    for code, endpoint in sorted(known):
+        yield f"{endpoint} {code}: not found"
+
+
+def kept(facts, example):
+    """An example's file holds the request and the answer, as they passed."""
+    if example["file"] is None:
+        yield f"no file of {example}"
+        return
+    content = (facts.folder / example["file"]).read_bytes()
+    (passed,) = facts.ours[example["trace_id"]]
+    if passed.request not in content or passed.body not in content:
+        yield f"{example['file']} is not what passed"
+
+
+def parity(facts):
+    """The two endpoints' answers to one request differ where LiteLLM is known for it, and nowhere else."""
+    part = facts.report["parity"]
+    counts = (part["pairs"], part["mode"], part["uncompared"])
+    if counts != (COUNT, "exact", 0):
+        yield f"not {COUNT} pairs, compared exactly: {counts}"
+    found = {difference["code"] for difference in part["differences"]}
+    if found != set(facts.leg.differences):
+        yield f"differences are {sorted(found)}, not {sorted(facts.leg.differences)}"
+
+
 def report(facts):
     """The report's other parts agree with the findings, with the rows and with each other."""
     if facts.report["schema"] != "weighbridge.report/2":
@@ -637,6 +723,33 @@ def raise_surface(facts):
     surface["recorded"] = "7"
 
 
+def hide_departure(facts):
+    facts.report["endpoints"]["anthropic"]["conformance"]["findings"].clear()
+
+
+def add_departure(facts):
+    """A text that lacks a token, and a report that does not say so."""
+    row = next(r for r in facts.rows if r["class"] == "chat" and r["endpoint"] == "openai")
+    exchange = facts.ours[row["trace_id"]][0]
+    exchange.body = exchange.body.replace(f"{row['trace_id'][:8]}.1 ".encode(), b"")
+
+
+def lose_example(facts):
+    for part in facts.report["endpoints"].values():
+        for finding in part["conformance"]["findings"]:
+            finding["examples"][0]["file"] = "report.json"
+
+
+def zero_start(facts):
+    """A leg that is not known to begin with a count of zero."""
+    none = frozenset(d for d in facts.leg.departures if d[0] != "START_USAGE_ZERO")
+    facts.leg = dataclasses.replace(facts.leg, departures=none)
+
+
+def hide_difference(facts):
+    facts.report["parity"]["differences"].append({"code": "TEXT_DIFFERS"})
+
+
 def raise_spend(facts):
     nonce = facts.rows[0]["trace_id"]
     passed = next(p for p in facts.passed() if p.nonce == nonce)
@@ -659,6 +772,8 @@ CHECKS = {
     "truth joined": (truth_joined, forget_truth),
     "findings": (findings, add_finding),
     "bytes": (traced, add_finding, lose_words),
+    "translation": (translation, hide_departure, add_departure, lose_example, zero_start),
+    "parity": (parity, hide_difference),
     "report": (report, claim_counts, raise_surface),
     "spend log": (spend_log, raise_spend, hide_ledger),
     "defects": (defects, add_finding),

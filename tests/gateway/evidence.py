@@ -60,6 +60,10 @@ class Answer:
     usage: dict = dataclasses.field(default_factory=dict)
     # The bytes of the usage that counts.
     usage_bytes: bytes = b""
+    # Of `/v1/messages`: the content blocks, as their deltas make them.
+    blocks: list = dataclasses.field(default_factory=list)
+    # The usage of `message_start`.
+    start_usage: dict | None = None
 
 
 @dataclasses.dataclass
@@ -181,9 +185,19 @@ def blocks(exchange, streaming):
             found.text += block.get("text", "")
             found.thinking += block.get("thinking", "")
         found.usage, found.usage_bytes = message["usage"], exchange.body
+        found.blocks = message["content"]
         return found
     for line, event in exchange.events():
         block, delta = event.get("content_block", {}), event.get("delta", {})
+        if event["type"] == "message_start":
+            found.start_usage = event["message"].get("usage") or {}
+        if block:
+            found.blocks.append(dict(block))
+        for name in ("text", "thinking"):
+            if name in delta:
+                found.blocks[-1][name] = found.blocks[-1].get(name, "") + delta[name]
+        if "signature" in delta:
+            found.blocks[-1]["signature"] = delta["signature"]
         if block.get("type") == "tool_use":
             found.calls.append([block["name"], ""])
         for piece in (block, delta):
@@ -297,6 +311,60 @@ def surface_disagree(passed, _):
     if passed.cost and any(abs(Fraction(s) - Fraction(passed.cost)) >= NOISE for s in spends):
         return f"cost {passed.cost}; the spend log says {spends}"
 
+
+# --- witnesses of a translation's faults: how often, and what shows it -----------------------------
+
+
+def usage_wrong(passed, prices):
+    words = usage_not_true(passed, prices)
+    return words and (1, words)
+
+
+def start_usage_zero(passed, _):
+    start = passed.reply.start_usage
+    if start is None:
+        return None
+    counts = [v for k, v in start.items() if k.endswith("input_tokens")]
+    return None if sum(counts) else (1, f"message_start says {start}")
+
+
+def reasoning_lost(passed, _):
+    told, reply = passed.told.thinking.split(), passed.reply.thinking.split()
+    lost = len(set(told) - set(reply))
+    return (lost, f"of {len(told)} tokens of thinking {len(reply)} went on") if lost else None
+
+
+def calls_merged(passed, prices):
+    merged = [text for _, text in passed.reply.calls if "}{" in text]
+    return (len(merged), calls_lost(passed, prices)) if merged else None
+
+
+def signature_lost(passed, _):
+    blocks = passed.reply.blocks
+    bare = [b for b in blocks if b["type"] == "thinking" and not b.get("signature")]
+    return (len(bare), f"the keys of the block are {sorted(bare[0])}") if bare else None
+
+
+def empty_block(passed, _):
+    empty = [b for b in passed.reply.blocks if b["type"] == "text" and not b["text"]]
+    return (len(empty), f"{len(passed.reply.blocks)} blocks, one is {empty[0]}") if empty else None
+
+
+def text_lost(passed, _):
+    told, reply = passed.told.text.split(), passed.reply.text.split()
+    lost = len(set(told) - set(reply))
+    return (lost, f"of {len(told)} tokens of text {len(reply)} went on") if lost else None
+
+
+DEPARTURES = {
+    "USAGE_WRONG": usage_wrong,
+    "START_USAGE_ZERO": start_usage_zero,
+    "REASONING_LOST": reasoning_lost,
+    "CALLS_MERGED": calls_merged,
+    "SIGNATURE_LOST": signature_lost,
+    "EMPTY_BLOCK": empty_block,
+    "TEXT_LOST": text_lost,
+}
 
 WITNESSES = {
     "USAGE_NOT_TRUE": usage_not_true,

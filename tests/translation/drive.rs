@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
-use mock_upstream::config::{Dialect, Distribution, Fault, FaultKind, Silence, When};
+use http::{HeaderValue, Method};
+use mock_upstream::Config;
+use mock_upstream::config::{
+    Dialect, Distribution, Fault, FaultKind, MARKER_HEADER, Silence, When,
+};
 use mock_upstream::simulation::{Answer, Request, Simulation};
-use mock_upstream::{Config, JournalEntry};
 use serde_json::json;
 use weighbridge::endpoint::Endpoint;
 use weighbridge::prompt::{
@@ -17,10 +19,10 @@ use weighbridge::protocol::{self, Surfaces};
 use weighbridge::record::{CallRecord, Class, Phase, Record};
 use weighbridge::seed;
 use weighbridge::time::Offset;
-use weighbridge::timeline::{Ending, Finished, Keep, Timeline};
+use weighbridge::timeline::{Finished, Keep, Timeline};
 use weighbridge::truth::Truth;
 
-use crate::answer::{read, truths_of, utc};
+use crate::answer::{Asked, read, truths_of, utc};
 use crate::faults::Plant;
 use crate::gateway::{Gateway, Wire};
 
@@ -112,7 +114,8 @@ pub fn upstream(talk: Talk, wire: Wire) -> Config {
             behaviour.tools.text_tokens_after = 4;
         }
         Talk::Unused => behaviour.tools.calls = 0,
-        Talk::Chat | Talk::Bare | Talk::Single | Talk::Required => {}
+        Talk::Bare => behaviour.tools.calls = 1,
+        Talk::Chat | Talk::Single | Talk::Required => {}
     }
     config
 }
@@ -166,6 +169,8 @@ pub struct World {
     surfaces: Surfaces,
     run: String,
     now_us: u64,
+    /// What the gateway does to sessions that have a fault.
+    pub plant: Option<Plant>,
     /// Whether answers are asked for as streams.
     pub stream: bool,
     /// Whether chat completions are asked for their usage.
@@ -175,7 +180,6 @@ pub struct World {
 /// An attempt, and all that is known of it.
 pub struct Seen {
     pub finished: Finished,
-    pub entry: JournalEntry,
     pub truths: Vec<Truth>,
     pub planted: bool,
 }
@@ -208,20 +212,21 @@ impl World {
             surfaces: Surfaces::new(&[]),
             run: run.to_owned(),
             now_us: START_US,
+            plant: None,
             stream: true,
             include_usage: true,
         }
     }
 
     /// The first turn of a session.
-    pub fn session(&mut self, session: u64, client: Endpoint, plant: Option<Plant>) -> Seen {
+    pub fn session(&mut self, session: u64, client: Endpoint, planted: bool) -> Seen {
         let nonce = seed::trace_id(&self.run, client.name(), session, 0);
         let messages = vec![Message::User(format!("{nonce} And what else?"))];
-        self.turn(session, 0, nonce, messages, client, plant)
+        self.turn([session, 0], nonce, messages, client, planted)
     }
 
     /// The turn after `first`, in which each call has its result.
-    pub fn second_turn(&mut self, first: &Seen, client: Endpoint, plant: Option<Plant>) -> Seen {
+    pub fn second_turn(&mut self, first: &Seen, client: Endpoint) -> Seen {
         let record = first.record();
         let session = record.session;
         let nonce = seed::trace_id(&self.run, client.name(), session, 1);
@@ -237,7 +242,7 @@ impl World {
             })
             .collect();
         let last = results.last_mut().expect("calls");
-        last.content += &format!("\n[request {nonce}]");
+        last.content = format!("Sunny.\n[request {nonce}]");
         let messages = vec![
             Message::User(format!("{} And what else?", record.trace_id)),
             Message::Assistant {
@@ -246,17 +251,16 @@ impl World {
             },
             Message::ToolResults(results),
         ];
-        self.turn(session, 1, nonce, messages, client, plant)
+        self.turn([session, 1], nonce, messages, client, first.planted)
     }
 
     fn turn(
         &mut self,
-        session: u64,
-        turn: u32,
+        [session, turn]: [u64; 2],
         nonce: String,
         messages: Vec<Message>,
         client: Endpoint,
-        plant: Option<Plant>,
+        planted: bool,
     ) -> Seen {
         self.now_us += STEP_US;
         let tools = Arc::clone(&self.tools);
@@ -297,7 +301,7 @@ impl World {
         };
         let mut record = Record::new(nonce, Phase::Measured, client, class);
         record.session = session;
-        record.turn = turn;
+        record.turn = u32::try_from(turn).expect("few turns");
         record.streaming = prompt.stream;
         record.requested_model.clone_from(&prompt.model);
         record.output_limit = prompt.max_output_tokens;
@@ -305,18 +309,23 @@ impl World {
             record.tool_choice = Some(prompt.tool_choice.kind().to_owned());
             record.parallel_tool_calls = prompt.parallel_tool_calls;
         }
-        let marker = plant.map(|_| MARKER);
+        let marker = planted.then_some(MARKER);
         let (answer, entry) = match &mut self.gateway {
             Some(gateway) => {
                 let upstream = &mut self.upstream;
+                let plant = self.plant.filter(|_| planted);
                 let relayed = gateway.relay(upstream, client, &request, self.now_us, plant, marker);
                 (relayed.answer, relayed.entry)
             }
             None => {
+                let mut headers = request.headers.clone();
+                if let Some(marker) = marker {
+                    headers.insert(MARKER_HEADER, HeaderValue::from_static(marker));
+                }
                 let request = Request {
                     method: &Method::POST,
                     path: request.path,
-                    headers: &request.headers,
+                    headers: &headers,
                     body: &request.body,
                 };
                 let answer = self.upstream.ask(&request, self.now_us, None);
@@ -330,13 +339,17 @@ impl World {
         Seen {
             finished,
             truths: truths.into_values().next().unwrap_or_default(),
-            entry,
-            planted: plant.is_some(),
+            planted,
         }
     }
 
     fn read(&self, record: Record, answer: &Answer, tools: Arc<Toolbox>) -> Finished {
-        let (streaming, endpoint) = (record.streaming, record.endpoint);
+        let asked = Asked {
+            endpoint: record.endpoint,
+            streaming: record.streaming,
+            usage: self.include_usage,
+            surfaces: &self.surfaces,
+        };
         let keep = Keep {
             trace: false,
             answer: true,
@@ -344,16 +357,8 @@ impl World {
         let mut timeline = Timeline::new(record, tools, keep);
         let sent = Offset::from_duration(Duration::from_micros(self.now_us - START_US));
         timeline.sent(sent, utc(self.now_us), 1);
-        let (ending, error) = read(
-            answer,
-            &mut timeline,
-            sent,
-            streaming,
-            endpoint,
-            &self.surfaces,
-        );
+        let (ending, error) = read(answer, &mut timeline, sent, &asked);
         let last = answer.frames.last().map_or(Duration::ZERO, |(at, _)| *at);
-        let ending: Ending = ending;
         timeline.finish(sent + last, ending, error)
     }
 }

@@ -1,6 +1,7 @@
 //! Where translating gateways break: each fault of the table, to be planted in ours. What is planted
 //! changes the request, the pieces of the answer, or the events that are made of them.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -43,6 +44,8 @@ pub enum Plant {
     UsageZero,
     /// 10: the usage at the end is a guess.
     UsageGuessed,
+    /// 10: there is no usage at the end.
+    UsageLost,
     /// 11: cached tokens stand in the input and beside it.
     CacheTwice,
     /// 12: a piece of the reasoning is lost.
@@ -83,7 +86,7 @@ pub enum Plant {
     ParallelDropped,
     /// 22: what is said of calling is not handed on.
     ChoiceDropped,
-    /// 22: the tools are not handed on, all but one.
+    /// 22: the tools are not handed on.
     ToolsDropped,
 }
 
@@ -109,8 +112,8 @@ impl Plant {
                 members.insert("tool_choice".to_owned(), auto);
             }
             Self::ToolsDropped => {
-                let tools = members.get_mut("tools").and_then(Value::as_array_mut);
-                tools.expect("tools").truncate(1);
+                members.remove("tools");
+                members.remove("tool_choice");
             }
             Self::ResultIdsChanged => {
                 let messages = members["messages"].as_array_mut().expect("messages");
@@ -124,38 +127,14 @@ impl Plant {
 
     /// Changes the pieces of the answer. `elsewhere` is text of another stream.
     pub fn in_answer(self, heard: &mut Vec<Heard>, elsewhere: &str) {
-        let is_text = |piece: &Heard| matches!(piece.said, Said::Text(_));
-        let is_reasoning = |piece: &Heard| matches!(piece.said, Said::Reasoning(_));
+        self.in_text(heard, elsewhere);
+        self.in_calls(heard);
+        self.around(heard);
+    }
+
+    /// What is said: text and reasoning.
+    fn in_text(self, heard: &mut Vec<Heard>, elsewhere: &str) {
         match self {
-            Self::CallsMerged => {
-                heard.retain_mut(|piece| match &mut piece.said {
-                    Said::Arguments(at, _) => {
-                        *at = 0;
-                        true
-                    }
-                    _ => true,
-                });
-                let first = heard
-                    .iter()
-                    .position(|piece| matches!(piece.said, Said::Call(..)));
-                let first = first.expect("calls");
-                let mut at = 0;
-                heard.retain(|piece| {
-                    at += 1;
-                    at - 1 <= first || !matches!(piece.said, Said::Call(..))
-                });
-            }
-            Self::ArgumentsSwapped => {
-                for piece in heard {
-                    if let Said::Arguments(at, _) = &mut piece.said {
-                        *at = match *at {
-                            0 => 1,
-                            1 => 0,
-                            other => other,
-                        };
-                    }
-                }
-            }
             Self::TextHeadLost => drop(heard.remove(nth(heard, 0, is_text))),
             Self::TextLost => drop(heard.remove(nth(heard, 2, is_text))),
             Self::TextRepeated => {
@@ -171,6 +150,48 @@ impl Plant {
                 let last = heard.iter().rposition(is_text).expect("text");
                 heard.remove(last);
             }
+            Self::ReasoningLost => drop(heard.remove(nth(heard, 1, is_reasoning))),
+            Self::ReasoningDropped => heard.retain(|piece| !is_reasoning(piece)),
+            Self::ReasoningRepeated => {
+                let at = nth(heard, 1, is_reasoning);
+                heard.insert(at, heard[at].clone());
+            }
+            Self::ReasoningAsText => {
+                for piece in heard {
+                    if let Said::Reasoning(text) = &piece.said {
+                        piece.said = Said::Text(text.clone());
+                    }
+                }
+            }
+            Self::Leak => {
+                let at = nth(heard, 2, is_text);
+                let piece = Heard {
+                    said: Said::Text(elsewhere.to_owned()),
+                    ..heard[at].clone()
+                };
+                heard.insert(at, piece);
+            }
+            _ => {}
+        }
+    }
+
+    /// What is called.
+    fn in_calls(self, heard: &mut Vec<Heard>) {
+        match self {
+            Self::CallsMerged => {
+                for piece in heard.iter_mut() {
+                    if let Said::Arguments(at, _) = &mut piece.said {
+                        *at = 0;
+                    }
+                }
+                let is_call = |piece: &Heard| matches!(piece.said, Said::Call(..));
+                let mut calls = 0;
+                heard.retain(|piece| {
+                    calls += usize::from(is_call(piece));
+                    !is_call(piece) || calls == 1
+                });
+            }
+            Self::ArgumentsSwapped => swap_arguments(heard),
             Self::FinishPayloadLost => {
                 let finish = |piece: &&Heard| matches!(piece.said, Said::Finish(_));
                 let event = heard.iter().find(finish).expect("a reason").event;
@@ -182,6 +203,39 @@ impl Plant {
                         )
                 });
             }
+            Self::IdsChanged => {
+                for piece in heard {
+                    if let Said::Call(id, _) = &mut piece.said {
+                        id.insert_str(0, "call_of_the_gateway_");
+                    }
+                }
+            }
+            Self::CallInvented => {
+                let at = heard.iter().rposition(is_text).expect("text") + 1;
+                let (id, name) = ("call_invented".to_owned(), "get_weather".to_owned());
+                let arguments = json!({"city": "Lyon", "unit": "celsius"}).to_string();
+                for said in [Said::Arguments(0, arguments), Said::Call(id, name)] {
+                    let piece = Heard {
+                        said,
+                        ..heard[at - 1].clone()
+                    };
+                    heard.insert(at, piece);
+                }
+            }
+            Self::TextAfterCallsLost => {
+                let mut called = false;
+                heard.retain(|piece| {
+                    called |= matches!(piece.said, Said::Call(..));
+                    !(called && is_text(piece))
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// When it comes, how it ends, and what it used.
+    fn around(self, heard: &mut Vec<Heard>) {
+        match self {
             Self::UsageZero | Self::UsageGuessed | Self::CacheTwice => {
                 for piece in heard {
                     if let Said::Usage(tokens) = &mut piece.said {
@@ -196,71 +250,32 @@ impl Plant {
                     }
                 }
             }
-            Self::ReasoningLost => drop(heard.remove(nth(heard, 1, is_reasoning))),
-            Self::ReasoningDropped => heard.retain(|piece| !is_reasoning(piece)),
-            Self::ReasoningRepeated => {
-                let at = nth(heard, 1, is_reasoning);
-                heard.insert(at, heard[at].clone());
-            }
-            Self::ReasoningAsText => {
-                for piece in heard {
-                    if let Said::Reasoning(text) = &piece.said {
-                        piece.said = Said::Text(text.clone());
-                    }
-                }
-            }
             Self::KeepAliveLost => heard.retain(|piece| piece.said != Said::KeepAlive),
             Self::ErrorSwallowed => {
                 let at = heard.last().map_or(Duration::ZERO, |last| last.at);
                 heard.retain(|piece| !matches!(piece.said, Said::Error(_)));
-                let said = [Said::Finish("stop".to_owned()), Said::End];
+                let output = heard.iter().filter(|piece| is_text(piece)).count();
+                let usage = Tokens {
+                    input: 20,
+                    output: output as u64,
+                    ..Tokens::default()
+                };
+                let said = [
+                    Said::Usage(usage),
+                    Said::Finish("stop".to_owned()),
+                    Said::End,
+                ];
                 heard.extend(said.map(|said| Heard {
                     at,
                     event: u32::MAX,
                     said,
                 }));
             }
-            Self::IdsChanged => {
-                for piece in heard {
-                    if let Said::Call(id, _) = &mut piece.said {
-                        id.insert_str(0, "call_of_the_gateway_");
-                    }
-                }
-            }
-            Self::CallInvented => {
-                let at = heard.iter().rposition(is_text).expect("text") + 1;
-                let piece = Heard {
-                    at: heard[at - 1].at,
-                    event: heard[at - 1].event,
-                    said: Said::Call("call_invented".to_owned(), String::from("get_weather")),
-                };
-                heard.insert(at, piece);
-                for piece in heard {
-                    if let Said::Finish(word) = &mut piece.said {
-                        "tool_calls".clone_into(word);
-                    }
-                }
-            }
-            Self::TextAfterCallsLost => {
-                let mut called = false;
-                heard.retain(|piece| {
-                    called |= matches!(piece.said, Said::Call(..));
-                    !(called && is_text(piece))
-                });
-            }
             Self::Buffered => {
                 let end = heard.last().map_or(Duration::ZERO, |last| last.at);
                 for piece in heard {
                     piece.at = end;
                 }
-            }
-            Self::Leak => {
-                let at = nth(heard, 2, is_text);
-                let piece = Heard {
-                    said: Said::Text(elsewhere.to_owned()),
-                    ..heard[at].clone()
-                };
-                heard.insert(at, piece);
             }
             _ => {}
         }
@@ -320,6 +335,13 @@ impl Plant {
                 event["message"]["usage"]["input_tokens"] = 0.into();
                 event["message"]["usage"]["cache_read_input_tokens"] = 0.into();
             }
+            (Self::UsageLost, Endpoint::OpenAi) => {
+                told.retain_mut(|event| event.json().is_none_or(|json| json["usage"].is_null()));
+            }
+            (Self::UsageLost, Endpoint::Anthropic) => {
+                let at = position(told, |event| event["type"] == "message_delta");
+                told[at].json().expect("JSON")["usage"] = Value::Null;
+            }
             (Self::SignatureLost, Endpoint::Anthropic) => {
                 let at = position(told, |event| event["delta"]["type"] == "signature_delta");
                 told.remove(at);
@@ -367,6 +389,30 @@ impl Plant {
     }
 }
 
+/// Gives two calls each other's arguments, piece by piece.
+fn swap_arguments(heard: &mut [Heard]) {
+    let mut pieces = [VecDeque::new(), VecDeque::new()];
+    for piece in heard.iter() {
+        if let Said::Arguments(at, text) = &piece.said {
+            pieces[*at].push_back(text.clone());
+        }
+    }
+    assert_eq!(pieces[0].len(), pieces[1].len(), "calls that are cut alike");
+    for piece in heard {
+        if let Said::Arguments(at, text) = &mut piece.said {
+            *text = pieces[1 - *at].pop_front().expect("as many pieces");
+        }
+    }
+}
+
+fn is_text(piece: &Heard) -> bool {
+    matches!(piece.said, Said::Text(_))
+}
+
+fn is_reasoning(piece: &Heard) -> bool {
+    matches!(piece.said, Said::Reasoning(_))
+}
+
 /// The place of the nth piece of a kind.
 fn nth(heard: &[Heard], n: usize, is: impl Fn(&Heard) -> bool) -> usize {
     let mut places = heard.iter().enumerate().filter(|(_, piece)| is(piece));
@@ -395,7 +441,7 @@ fn each_call(told: &mut [Told], mut each: impl FnMut(&mut Value)) {
 }
 
 /// Has the last piece of the text come after what closes it.
-fn delay_text(told: &mut Vec<Told>, client: Endpoint) {
+fn delay_text(told: &mut [Told], client: Endpoint) {
     let is_text = |event: &Told| match &event.body {
         Body::Json(json) => match client {
             Endpoint::OpenAi => {

@@ -9,6 +9,8 @@ mod matrix;
 // What is whole has no findings, in every form that it can have.
 mod faithful;
 
+// A row for each way to break: fault -> codes.
+mod cases;
 // Where gateways break.
 mod faults;
 // A gateway that translates.

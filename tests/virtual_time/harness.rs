@@ -158,7 +158,7 @@ impl Ran {
                     ..
                 } => assembly.add_gaps(*endpoint, histogram),
                 Fact::Second(row) => assembly.add_second(row),
-                Fact::Trace { .. } => {}
+                Fact::Trace { .. } | Fact::Example(..) => {}
                 Fact::Health(row) => assembly.add_health(row),
             }
         }

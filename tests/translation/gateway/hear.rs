@@ -45,7 +45,8 @@ pub struct Tokens {
     pub cache_read: u64,
     pub cache_write: u64,
     pub output: u64,
-    pub reasoning: u64,
+    /// `None` where the upstream does not say.
+    pub reasoning: Option<u64>,
 }
 
 /// Reads a stream.
@@ -104,6 +105,7 @@ pub fn refusal(bytes: &[u8]) -> String {
 }
 
 /// An event of a stream, as it is framed.
+#[derive(Clone, Copy, Debug)]
 enum Framed<'a> {
     Comment,
     Data(&'a str),
@@ -289,7 +291,7 @@ impl Reader {
             cache_read: cached,
             cache_write: 0,
             output: count(&usage["completion_tokens"]),
-            reasoning: count(&usage["completion_tokens_details"]["reasoning_tokens"]),
+            reasoning: usage["completion_tokens_details"]["reasoning_tokens"].as_u64(),
         }));
     }
 
