@@ -73,6 +73,9 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
     if let Some(summary) = &summary {
         assembly.ledger(summary);
     }
+    let torn_examples = folder.each_example(|example| {
+        assembly.captured(&example.trace_id, example.attempt, &example.file);
+    })?;
     let mut failed = None;
     let torn = folder.each_request(|record| {
         let mine = match &mut truths {
@@ -106,7 +109,7 @@ pub fn review(folder: &RunFolder, prices: Option<PriceTable>) -> Result<Report, 
     let torn_seconds = folder.each_second(|row| assembly.add_second(&row))?;
     let torn_health = folder.each_health(|row| assembly.add_health(&row))?;
     let torn_lookups = lookups.is_some_and(|lookups| lookups.is_torn());
-    if torn || torn_lookups || torn_calls || torn_seconds || torn_health {
+    if torn || torn_examples || torn_lookups || torn_calls || torn_seconds || torn_health {
         assembly.torn();
     }
     Ok(assembly.finish()?)

@@ -1,4 +1,4 @@
-//! What is counted: requests and attempts, tokens, tool calls.
+//! What is counted: requests and attempts, tokens.
 
 use std::collections::BTreeMap;
 
@@ -151,15 +151,4 @@ impl UsageTotals {
             }
         }
     }
-}
-
-/// Tool calls, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ToolCalls {
-    /// Calls in answers.
-    pub returned: u64,
-    /// Those whose arguments are one complete JSON object.
-    pub valid_json: u64,
-    /// Those whose name the request did not offer.
-    pub unknown_name: u64,
 }

@@ -29,15 +29,19 @@ pub enum Metric {
     /// End to end, from when the request was due: attempts that were retried, and the waits
     /// between them, included.
     E2eFromDue,
+    /// Time to the first piece of a tool call: its name or its arguments.
+    TimeToFirstToolDelta,
     /// Time to a complete tool call; one sample a call.
     TimeToToolCall,
+    /// Time until every tool call of the answer is complete.
+    TimeToAllToolCalls,
     /// How late the harness sent.
     ScheduleLag,
 }
 
 impl Metric {
     /// Every metric, in the order in which reports show them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Ttft,
         Self::Ttfr,
         Self::Ttfv,
@@ -47,7 +51,9 @@ impl Metric {
         Self::Tpot,
         Self::E2e,
         Self::E2eFromDue,
+        Self::TimeToFirstToolDelta,
         Self::TimeToToolCall,
+        Self::TimeToAllToolCalls,
         Self::ScheduleLag,
     ];
 
@@ -63,7 +69,9 @@ impl Metric {
             Self::Tpot => "tpot",
             Self::E2e => "e2e",
             Self::E2eFromDue => "e2e_from_due",
+            Self::TimeToFirstToolDelta => "time_to_first_tool_delta",
             Self::TimeToToolCall => "time_to_tool_call",
+            Self::TimeToAllToolCalls => "time_to_all_tool_calls",
             Self::ScheduleLag => "schedule_lag",
         }
     }
@@ -90,6 +98,8 @@ impl Metric {
             Self::ScheduleLag if record.attempt > 0 => None,
             Self::ScheduleLag => since(record.sent, record.due),
             Self::Tpot => time_per_output_token(record),
+            Self::TimeToFirstToolDelta => since(record.first_call, record.sent),
+            Self::TimeToAllToolCalls => since(record.all_calls, record.sent),
             Self::Icl | Self::TimeToToolCall => None,
         }
     }
@@ -106,7 +116,9 @@ impl Metric {
             Self::TtftFromDue => record.streaming && record.due.is_some(),
             Self::Ttfb | Self::E2e => true,
             Self::E2eFromDue => record.due.is_some(),
-            Self::TimeToToolCall => record.streaming && record.class == Class::Tools,
+            Self::TimeToFirstToolDelta | Self::TimeToToolCall | Self::TimeToAllToolCalls => {
+                record.streaming && record.class == Class::Tools
+            }
             Self::Icl | Self::ScheduleLag => false,
         }
     }
@@ -205,6 +217,11 @@ mod tests {
         assert_eq!(ms(Metric::Ttfv), Some(100));
         assert_eq!(ms(Metric::E2e), Some(505));
         assert_eq!(ms(Metric::E2eFromDue), Some(510));
+        assert_eq!(ms(Metric::TimeToFirstToolDelta), None);
+        (record.first_call, record.all_calls) = (Some(at(1_205)), Some(at(1_405)));
+        let ms = |metric: Metric| metric.sample(&record).map(|ns| ns / 1_000_000);
+        assert_eq!(ms(Metric::TimeToFirstToolDelta), Some(200));
+        assert_eq!(ms(Metric::TimeToAllToolCalls), Some(400));
         assert_eq!(ms(Metric::ScheduleLag), Some(5));
         assert_eq!(
             ms(Metric::Tpot),

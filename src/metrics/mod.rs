@@ -12,12 +12,14 @@ mod distribution;
 mod metric;
 mod series;
 mod summary;
+mod tools;
 
 #[cfg(test)]
 mod testing;
 
-pub use counts::{Counts, ToolCalls, UsageTotals};
+pub use counts::{Counts, UsageTotals};
 pub use distribution::{Bounds, Distribution, Exact, NANOS_MAX, gap_histogram};
 pub use metric::{Limits, Metric};
 pub use series::{Load, Point, Series};
 pub use summary::{EndpointSummary, Kind, KindSummary, Summary};
+pub use tools::{CallTimes, CallsAtLoad, Loops, ToolCalls};

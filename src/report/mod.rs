@@ -13,8 +13,10 @@ mod cost;
 pub(crate) mod format;
 mod inclusive;
 mod markdown;
+mod parity;
 mod series;
 mod tables;
+mod tools;
 
 use std::collections::BTreeMap;
 
@@ -28,7 +30,7 @@ use crate::record::Class;
 use crate::verdict::{GateStatus, Status};
 
 pub use assembly::{Assembly, AssemblyError};
-pub use conformance::Conformance;
+pub use conformance::{Conformance, Share, Smoothness};
 pub use console::console;
 pub use cost::{
     ByInFlight, ByTime, Cost, CostGroup, CostLoad, CostRounding, CostSurface, Explained, Ledger,
@@ -36,7 +38,9 @@ pub use cost::{
 };
 pub use inclusive::{Inclusive, InclusiveMs};
 pub use markdown::markdown;
+pub use parity::{Parity, Shift};
 pub use series::series_csv;
+pub use tools::{ArgumentRate, CallsAtLoad, Loops, ToolCalls, Turns};
 
 /// Version of the report's keys.
 pub const REPORT_SCHEMA: &str = "weighbridge.report/2";
@@ -54,8 +58,8 @@ pub struct Report {
     pub endpoints: BTreeMap<Endpoint, EndpointReport>,
     /// The rows of the gateway's ledger; `null` without one, or if it could not be read.
     pub ledger: Option<Ledger>,
-    /// The endpoints held against each other; `null`: this version does not compare them.
-    pub parity: Option<serde_json::Value>,
+    /// The endpoints held against each other; `null` where there is one.
+    pub parity: Option<Parity>,
     /// How it came out.
     pub verdict: Verdict,
     /// The load second by second: the rows of `series.csv`, and in no JSON.
@@ -186,12 +190,16 @@ pub struct EndpointReport {
     pub sizes: Sizes,
     /// Tool calls of successful requests.
     pub tool_calls: ToolCalls,
+    /// Sessions that may have several turns; `null` where none may.
+    pub loops: Option<Loops>,
     /// The bill.
     pub cost: Cost,
     /// What was held against the upstream's journal; `null` without one.
     pub truth: Option<Truth>,
     /// Whether answers keep their protocol, and hold what the upstream wrote.
     pub conformance: Conformance,
+    /// Whether streams arrive as they were written; `null` without a journal that says how.
+    pub smoothness: Option<Smoothness>,
 }
 
 /// What was measured of one kind of request at one endpoint.
@@ -373,23 +381,6 @@ pub struct Quantiles {
     pub p50: u64,
     /// 95th percentile.
     pub p95: u64,
-}
-
-/// Tool calls; a count that this version does not take is `null`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ToolCalls {
-    /// Calls in answers.
-    pub returned: u64,
-    /// Arguments that are one complete JSON object.
-    pub valid_json: u64,
-    /// Arguments that fit the tool's schema.
-    pub schema_valid: Option<u64>,
-    /// Calls of the upstream that did not arrive; `null` without its journal.
-    pub missing: Option<u64>,
-    /// Calls that the upstream did not make; `null` without its journal.
-    pub extra: Option<u64>,
-    /// Calls of a tool that was not offered.
-    pub unknown_name: u64,
 }
 
 /// What was held against the upstream's journal.

@@ -89,6 +89,26 @@ enum Actual {
     Money(Money, Currency),
 }
 
+/// How much was found, and on how much it was looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Kinds of findings.
+    pub findings: u64,
+    /// Answers, or pairs of them, that were looked at.
+    pub of: u64,
+    /// Those of which a part could not be.
+    pub unread: u64,
+}
+
+/// What was found beside the bill.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Departures from the protocol and from what the upstream wrote.
+    pub conformance: BTreeMap<Endpoint, Looked>,
+    /// Differences between the endpoints; `None` where there is one.
+    pub parity: Option<Looked>,
+}
+
 /// How a run ended, as far as its facts say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -105,6 +125,7 @@ pub fn judge(
     gates: &[Gate],
     summary: &Summary,
     bills: &BTreeMap<Endpoint, EndpointBill>,
+    found: &Found,
     validity: &Validity,
     end: End,
 ) -> Verdict {
@@ -123,6 +144,7 @@ pub fn judge(
                         *endpoint,
                         numbers,
                         bill,
+                        found,
                         validity,
                         enough_coverage(*endpoint),
                     )
@@ -181,6 +203,7 @@ fn evaluate(
     endpoint: Endpoint,
     numbers: &EndpointSummary,
     bill: Option<&EndpointBill>,
+    found: &Found,
     validity: &Validity,
     enough_coverage: f64,
 ) -> GateResult {
@@ -191,7 +214,7 @@ fn evaluate(
         status,
         reason,
     };
-    let Some(actual) = actual(gate, numbers, bill) else {
+    let Some(actual) = actual(gate, endpoint, numbers, bill, found) else {
         return result(
             None,
             GateStatus::NoData,
@@ -261,6 +284,18 @@ fn evaluate(
         let reason = format!("{unknown} findings say that something could not be checked");
         return result(Some(&actual), GateStatus::Inconclusive, Some(reason));
     }
+    let unread = match gate.subject {
+        Subject::Number(Number::ConformanceFindings) => found
+            .conformance
+            .get(&endpoint)
+            .map_or(0, |found| found.unread),
+        Subject::Number(Number::ParityFindings) => found.parity.map_or(0, |found| found.unread),
+        _ => 0,
+    };
+    if unread > 0 {
+        let reason = format!("{unread} answers could not be checked in full");
+        return result(Some(&actual), GateStatus::Inconclusive, Some(reason));
+    }
     result(Some(&actual), GateStatus::Passed, None)
 }
 
@@ -275,12 +310,31 @@ fn holds_between(operator: Operator, value: Bounds, limit: f64) -> Option<bool> 
     (low == high && !inside).then_some(low)
 }
 
-fn actual(gate: &Gate, numbers: &EndpointSummary, bill: Option<&EndpointBill>) -> Option<Actual> {
+/// A share of the tool calls that were returned.
+fn share(part: u64, numbers: &EndpointSummary) -> Option<Actual> {
+    let returned = numbers.tool_calls.returned;
+    (returned > 0).then(|| Actual::Share(part as f64 / returned as f64))
+}
+
+fn actual(
+    gate: &Gate,
+    endpoint: Endpoint,
+    numbers: &EndpointSummary,
+    bill: Option<&EndpointBill>,
+    found: &Found,
+) -> Option<Actual> {
     match gate.subject {
         Subject::Latency(metric, statistic) => {
             let latency = numbers.latency(metric);
             // Where no request ever had it, failures alone say nothing about it.
-            let optional = matches!(metric, Metric::Ttfr | Metric::Ttfv | Metric::TimeToToolCall);
+            let optional = matches!(
+                metric,
+                Metric::Ttfr
+                    | Metric::Ttfv
+                    | Metric::TimeToFirstToolDelta
+                    | Metric::TimeToToolCall
+                    | Metric::TimeToAllToolCalls
+            );
             if optional && latency.count() == 0 {
                 return None;
             }
@@ -323,10 +377,16 @@ fn actual(gate: &Gate, numbers: &EndpointSummary, bill: Option<&EndpointBill>) -
             Number::Outcome(outcome) => {
                 Some(Actual::Number(numbers.counts.outcome(outcome) as f64))
             }
-            Number::ToolCallsValid => {
-                let calls = numbers.tool_calls;
-                (calls.returned > 0)
-                    .then(|| Actual::Share(calls.valid_json as f64 / calls.returned as f64))
+            Number::ToolCallsValid => share(numbers.tool_calls.valid_json, numbers),
+            Number::ToolCallsFitting => share(numbers.tool_calls.fitting()?, numbers),
+            Number::LoopsCompleted => numbers.loops.completed().map(Actual::Share),
+            Number::ConformanceFindings => {
+                let found = found.conformance.get(&endpoint)?;
+                (found.of > 0).then_some(Actual::Number(found.findings as f64))
+            }
+            Number::ParityFindings => {
+                let found = found.parity.filter(|found| found.of > 0)?;
+                Some(Actual::Number(found.findings as f64))
             }
         },
         Subject::Cost(cost) => {
@@ -370,267 +430,4 @@ fn time(ns: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::metrics::Limits;
-    use crate::record::{Class, Health, Outcome, Phase, Record};
-    use crate::time::{Offset, Window};
-
-    fn at(ms: u64) -> Offset {
-        Offset::from_nanos(ms * 1_000_000)
-    }
-
-    /// A stream of this outcome, sent at 0, whose first token came, or that was cut, at `ms`.
-    fn request(outcome: Outcome, ms: u64) -> Record {
-        let mut record = Record::new(
-            String::new(),
-            Phase::Measured,
-            Endpoint::OpenAi,
-            Class::Chat,
-        );
-        record.streaming = true;
-        record.outcome = outcome;
-        record.due = Some(at(0));
-        record.sent = Some(at(0));
-        record.ended = Some(at(ms));
-        if outcome == Outcome::Ok {
-            record.first_token = Some(at(ms));
-            record.terminator = Some(at(ms));
-            record.counts.token_events = 1;
-        }
-        record
-    }
-
-    fn summary(requests: &[(Outcome, u64, u32)]) -> Summary {
-        let window = Window {
-            start_ns: at(0),
-            end_ns: at(1_000),
-            idle_ns: 0,
-        };
-        let mut summary = Summary::new(&BTreeMap::from([(Endpoint::OpenAi, window)]));
-        for (outcome, ms, times) in requests {
-            for _ in 0..*times {
-                summary.add(&request(*outcome, *ms), &Limits::default());
-            }
-        }
-        summary
-    }
-
-    /// The status of a gate, and what it shows.
-    fn judged(gate: &str, requests: &[(Outcome, u64, u32)]) -> (GateStatus, String) {
-        let gates = [Gate::parse(gate).expect(gate)];
-        let summary = summary(requests);
-        let validity = validity(&gates, None, &summary, &Evidence::default());
-        let verdict = judge(&gates, &summary, &BTreeMap::new(), &validity, End::Complete);
-        let gate = verdict.gates[0].clone();
-        (gate.status, gate.actual.unwrap_or_default())
-    }
-
-    #[test]
-    fn a_cut_request_leaves_a_gate_open_only_where_it_decides() {
-        use GateStatus::{Failed, Inconclusive, Passed};
-        use Outcome::{Cut, HttpError, Ok};
-        // One in a hundred cut: no p95 of less than 200 ms rests on it.
-        let few = [(Ok, 100, 99), (Cut, 50, 1)];
-        // One in ten: p95 is among them.
-        let many = [(Ok, 100, 90), (Cut, 50, 10)];
-        let long = [(Ok, 100, 90), (Cut, 900, 10)];
-        for (gate, requests, status, shown) in [
-            ("ttft p95 < 200ms", &few[..], Passed, "100.00ms"),
-            ("ttft p95 < 200ms", &many, Inconclusive, "100.00ms or more"),
-            ("ttft p95 < 90ms", &many, Failed, "100.00ms or more"),
-            ("ttft p95 < 200ms", &long, Failed, "900.00ms or more"),
-            ("ttft p95 > 80ms", &many, Passed, "100.00ms or more"),
-            ("ttft p95 > 200ms", &many, Inconclusive, "100.00ms or more"),
-            ("ttft p95 == 200ms", &many, Inconclusive, "100.00ms or more"),
-            ("ttft p95 == 50ms", &many, Failed, "100.00ms or more"),
-            // 2 waited less than anything that was answered: the median is at most the answers'.
-            ("ttft p50 < 200ms", &many, Passed, "100.00ms"),
-            ("ttft max < 200ms", &few, Inconclusive, "100.00ms or more"),
-            ("ttft max < 1s", &[(Ok, 100, 100)], Passed, "100.00ms"),
-            ("ttft mean < 90ms", &few, Failed, "99.50ms or more"),
-            ("ttft mean < 1s", &few, Inconclusive, "99.50ms or more"),
-            (
-                "ttft p95 < 200ms",
-                &[(Ok, 100, 90), (HttpError, 1, 10)],
-                Failed,
-                "a failed request",
-            ),
-        ] {
-            let (found, actual) = judged(gate, requests);
-            assert_eq!((found, actual.as_str()), (status, shown), "{gate}");
-        }
-        let between = [(Ok, 100, 50), (Cut, 10, 3), (Ok, 200, 50)];
-        assert_eq!(
-            judged("ttft p50 < 300ms", &between),
-            (Passed, "100.01ms to 200.00ms".to_owned())
-        );
-        assert_eq!(judged("ttft p50 < 150ms", &between).0, Inconclusive);
-    }
-
-    fn health() -> Health {
-        Health {
-            at_ns: at(1_000),
-            interval_ns: 1_000_000_000,
-            worker: 0,
-            cpu_ns: 0,
-            lag_max_ns: 0,
-            stalls: 0,
-            stalled_ns: 0,
-            waited_ns: Some(0),
-            turns: Some(5),
-            throttled_ns: Some(0),
-            drift_ns: Some(0),
-            in_flight: 0,
-        }
-    }
-
-    #[test]
-    #[expect(clippy::too_many_lines, reason = "a flat list of cases")]
-    fn what_keeps_the_harness_from_measuring_is_said_with_its_remedy() {
-        let ms = |ms: u64| ms * 1_000_000;
-        let row = health();
-        for (gate, row, reason) in [
-            ("ttft p95 < 1s", row, None),
-            // A tail of 5 %: half of it for what lasts, all of it for what is short.
-            (
-                "ttft p95 < 1s",
-                Health {
-                    stalls: 1,
-                    stalled_ns: ms(30),
-                    ..row
-                },
-                Some("stood still 1 times, 30 ms"),
-            ),
-            (
-                "ttft p95 < 1s",
-                Health {
-                    stalls: 1,
-                    stalled_ns: ms(20),
-                    ..row
-                },
-                None,
-            ),
-            (
-                "ttft p99 < 1s",
-                Health {
-                    stalls: 1,
-                    stalled_ns: ms(20),
-                    ..row
-                },
-                Some("stood still"),
-            ),
-            (
-                "ttft p95 < 1s",
-                Health {
-                    waited_ns: Some(ms(51)),
-                    ..row
-                },
-                Some("waited 5.1 % of its time for a core"),
-            ),
-            (
-                "ttft p95 < 1s",
-                Health {
-                    waited_ns: Some(ms(49)),
-                    ..row
-                },
-                None,
-            ),
-            // As long in all, and each wait too short to matter: 51 us.
-            (
-                "ttft p95 < 1s",
-                Health {
-                    waited_ns: Some(ms(51)),
-                    turns: Some(1_000),
-                    ..row
-                },
-                None,
-            ),
-            (
-                "ttft p95 < 1s",
-                Health {
-                    throttled_ns: Some(ms(26)),
-                    ..row
-                },
-                Some("CPU limit held the harness up for 2.6 %"),
-            ),
-            (
-                "ttft p95 < 1s",
-                Health {
-                    drift_ns: Some(101_000_000),
-                    ..row
-                },
-                Some("leapt ahead by 0.101 s"),
-            ),
-            (
-                "ttft p95 < 1s",
-                Health {
-                    drift_ns: Some(-101_000_000),
-                    ..row
-                },
-                None,
-            ),
-            (
-                "ttft p95 < 1s",
-                Health {
-                    cpu_ns: ms(910),
-                    ..row
-                },
-                Some("used 91 % of its core"),
-            ),
-        ] {
-            let gates = [Gate::parse(gate).expect(gate)];
-            let mut evidence = Evidence::default();
-            evidence.add(&row);
-            let found = validity(&gates, None, &summary(&[(Outcome::Ok, 1, 1)]), &evidence);
-            match reason {
-                None => assert_eq!(found.reasons, [""; 0], "{row:?}"),
-                Some(part) => {
-                    assert_eq!(found.reasons.len(), 1, "{:?}", found.reasons);
-                    assert!(found.reasons[0].contains(part), "{:?}", found.reasons);
-                    assert!(found.reasons[0].contains("; "), "a remedy");
-                }
-            }
-            assert_eq!(found.valid, reason.is_none());
-            let back = row.drift_ns < Some(-100_000_000);
-            assert_eq!(found.warnings.len(), usize::from(back));
-        }
-    }
-
-    #[test]
-    fn what_the_system_does_not_say_is_not_zero() {
-        let mut evidence = Evidence::default();
-        evidence.add(&Health {
-            waited_ns: None,
-            throttled_ns: None,
-            drift_ns: None,
-            ..health()
-        });
-        let found = validity(&[], None, &summary(&[]), &evidence);
-        assert_eq!(
-            (
-                found.run_queue_wait,
-                found.run_queue_wait_max,
-                found.throttled,
-                found.clock_jump_ns
-            ),
-            (None, None, None, None)
-        );
-        assert_eq!(found.cpu_utilization, Some(0.0));
-    }
-
-    #[test]
-    fn a_load_that_was_not_sent_is_said() {
-        let mut summary = summary(&[(Outcome::Ok, 1, 98), (Outcome::Cut, 1, 2)]);
-        let unsent = |summary: &Summary| {
-            let found = validity(&[], None, summary, &Evidence::default());
-            found.reasons.iter().any(|r| r.starts_with("only"))
-        };
-        assert!(!unsent(&summary));
-        // Retries are attempts, not requests of the plan.
-        let endpoint = summary.endpoints.get_mut(&Endpoint::OpenAi).expect("there");
-        endpoint.counts.attempts += 50;
-        endpoint.counts.sent -= 2;
-        assert!(unsent(&summary));
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::AgainstTruth;
 use super::latency::{latency, latency_of, ms};
+use super::tools::{loops, tool_calls};
 use crate::billing::verify::Verification;
 use crate::endpoint::Endpoint;
 use crate::manifest::ConnectTotals;
@@ -13,23 +14,34 @@ use crate::metrics::{
 use crate::record::Outcome;
 use crate::report::{
     ClassReport, ClassRequests, Conformance, Connects, Cost, EndpointReport, Gaps, Mode, Quantiles,
-    Requests, Size, Sizes, Throughput, ToolCalls, Truth as TruthReport, Usage,
+    Requests, Size, Sizes, Smoothness, Throughput, Truth as TruthReport, Usage,
 };
 
 /// Planned and achieved sizes may differ by this share before the report warns.
 const SIZE_TOLERANCE: f64 = 0.1;
+
+/// What answers were held against, beside the price list.
+pub(super) struct Held<'a> {
+    pub verification: Option<&'a Verification>,
+    pub against: Option<&'a AgainstTruth>,
+    pub conformance: Conformance,
+    pub smoothness: Option<Smoothness>,
+}
 
 pub(super) fn endpoint_report(
     summary: &EndpointSummary,
     planned: Option<u64>,
     limited: bool,
     cost: Cost,
-    verification: Option<&Verification>,
-    against: Option<&AgainstTruth>,
-    conformance: Conformance,
+    held: Held<'_>,
 ) -> EndpointReport {
     let counts = &summary.counts;
-    let calls = summary.tool_calls;
+    let Held {
+        verification,
+        against,
+        conformance,
+        smoothness,
+    } = held;
     let truth = verification.map(|verification| TruthReport {
         verified: verification.verified,
         of: verification.of,
@@ -77,17 +89,12 @@ pub(super) fn endpoint_report(
                 achieved: quantiles(&summary.achieved_output),
             },
         },
-        tool_calls: ToolCalls {
-            returned: calls.returned,
-            valid_json: calls.valid_json,
-            schema_valid: None,
-            missing: against.map(|a| a.missing_calls),
-            extra: against.map(|a| a.extra_calls),
-            unknown_name: calls.unknown_name,
-        },
+        tool_calls: tool_calls(summary, against),
+        loops: loops(&summary.loops),
         cost,
         truth,
         conformance,
+        smoothness,
     }
 }
 

@@ -6,11 +6,13 @@ mod endpoint;
 mod judgement;
 mod latency;
 mod ledger;
+mod parity;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{EndpointReport, Ledger, REPORT_SCHEMA, Report, Run, Spent};
+use super::{Conformance, EndpointReport, Ledger, REPORT_SCHEMA, Report, Run, Spent};
 use crate::billing::Attempt;
 use crate::billing::bill::{Bill, EndpointBill};
 use crate::billing::finding::Finding;
@@ -23,13 +25,14 @@ use crate::late::LedgerSummary;
 use crate::manifest::Manifest;
 use crate::metrics::{Counts, Distribution, EndpointSummary, Limits, Metric, Series, Summary};
 use crate::money::MoneyError;
+use crate::parity::Parity;
 use crate::record::{CallRecord, Health, Outcome, Phase, Record, Second};
 use crate::time::{Offset, Window};
 use crate::truth::Truth;
 use crate::verdict::{self, End, Evidence};
-use conformance::conformance;
+use conformance::{conformance, smoothness};
 use cost::cost;
-use endpoint::{connects, endpoint_report, size_warnings};
+use endpoint::{Held, connects, endpoint_report, size_warnings};
 use ledger::ledger;
 
 /// The facts do not add up.
@@ -64,6 +67,8 @@ pub struct Assembly<'a> {
     bill: Bill<'a>,
     verifier: Verifier,
     checker: Checker,
+    /// Where there are two endpoints.
+    parity: Option<Parity>,
     against_truth: BTreeMap<Endpoint, AgainstTruth>,
     answered: Answered,
     evidence: Evidence,
@@ -123,6 +128,7 @@ impl<'a> Assembly<'a> {
             bill: Bill::new(prices, policy),
             verifier: Verifier::new(),
             checker: Checker::new(),
+            parity: (manifest.endpoints.len() > 1).then(Parity::new),
             against_truth: BTreeMap::new(),
             answered: Answered::default(),
             evidence: Evidence::default(),
@@ -199,6 +205,9 @@ impl<'a> Assembly<'a> {
         let judged = self.bill.add(attempt)?;
         self.verifier.add(attempt, &judged)?;
         self.checker.add(record, attempt.truth);
+        if let Some(parity) = &mut self.parity {
+            parity.add(record, attempt.truth, &judged);
+        }
         if let Some(truths) = attempt.truth
             && (record.outcome, record.phase) == (Outcome::Ok, Phase::Measured)
         {
@@ -299,6 +308,46 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    /// What was checked at an endpoint, as a gate sees it. Without a journal that was asked for, nothing
+    /// was held against what the upstream wrote.
+    fn looked(&self, checked: &Conformance) -> verdict::Looked {
+        let mut looked = conformance::looked(checked);
+        if self.manifest.truth.is_some() && self.manifest.truth_error.is_some() {
+            looked.unread = looked.of;
+        }
+        looked
+    }
+
+    fn run(&self, end: End, warnings: Vec<String>) -> Run {
+        let manifest = self.manifest;
+        Run {
+            id: manifest.id.clone(),
+            scenario: manifest.scenario.clone(),
+            started_at: manifest.started_at.clone(),
+            duration_s: manifest.duration_ns.map(|ns| ns as f64 / 1e9),
+            seed: manifest.seed,
+            version: manifest.version.clone(),
+            config_sha256: manifest.config_sha256.clone(),
+            prices_sha256: self.prices.sha256(),
+            partial: end != End::Complete,
+            target: manifest.target.clone(),
+            load: manifest.load.clone(),
+            models: manifest.models.clone(),
+            truth: manifest
+                .truth
+                .clone()
+                .filter(|_| manifest.truth_error.is_none()),
+            spent: Spent {
+                currency: self.prices.currency().code().to_owned(),
+                amount: self.bill.spent_total().amount.to_string(),
+                unknown: self.bill.spent_total().unknown,
+            },
+            connects: connects(manifest.connects),
+            warnings,
+            environment: manifest.environment.clone(),
+        }
+    }
+
     /// The report, and the judgement that it shows.
     pub fn finish(self) -> Result<Report, AssemblyError> {
         self.sums_hold()?;
@@ -331,7 +380,17 @@ impl<'a> Assembly<'a> {
         } else {
             End::Complete
         };
-        let judged = verdict::judge(self.gates, &self.summary, &bills, &validity, end);
+        let parity = self.parity.as_ref().map(parity::parity);
+        let mut checked: BTreeMap<Endpoint, Conformance> = (manifest.endpoints.iter())
+            .map(|endpoint| (*endpoint, conformance(&self.checker, *endpoint)))
+            .collect();
+        let found = verdict::Found {
+            conformance: (checked.iter())
+                .map(|(endpoint, checked)| (*endpoint, self.looked(checked)))
+                .collect(),
+            parity: parity.as_ref().map(parity::looked),
+        };
+        let judged = verdict::judge(self.gates, &self.summary, &bills, &found, &validity, end);
         let mut warnings = manifest.warnings.clone();
         warnings.extend(validity.warnings.iter().cloned());
         warnings.extend(self.ledger_warnings.iter().cloned());
@@ -355,9 +414,12 @@ impl<'a> Assembly<'a> {
                         bills.get(endpoint),
                         verifications.get(endpoint),
                     ),
-                    verifications.get(endpoint),
-                    self.against_truth.get(endpoint),
-                    conformance(&self.checker, *endpoint),
+                    Held {
+                        verification: verifications.get(endpoint),
+                        against: self.against_truth.get(endpoint),
+                        conformance: checked.remove(endpoint).expect("of every planned endpoint"),
+                        smoothness: self.checker.smoothness(*endpoint).map(smoothness),
+                    },
                 );
                 warnings.extend(size_warnings(*endpoint, &report.sizes));
                 (*endpoint, report)
@@ -365,36 +427,11 @@ impl<'a> Assembly<'a> {
             .collect();
         Ok(Report {
             schema: REPORT_SCHEMA.to_owned(),
-            run: Run {
-                id: manifest.id.clone(),
-                scenario: manifest.scenario.clone(),
-                started_at: manifest.started_at.clone(),
-                duration_s: manifest.duration_ns.map(|ns| ns as f64 / 1e9),
-                seed: manifest.seed,
-                version: manifest.version.clone(),
-                config_sha256: manifest.config_sha256.clone(),
-                prices_sha256: self.prices.sha256(),
-                partial: end != End::Complete,
-                target: manifest.target.clone(),
-                load: manifest.load.clone(),
-                models: manifest.models.clone(),
-                truth: manifest
-                    .truth
-                    .clone()
-                    .filter(|_| manifest.truth_error.is_none()),
-                spent: Spent {
-                    currency: currency.code().to_owned(),
-                    amount: self.bill.spent_total().amount.to_string(),
-                    unknown: self.bill.spent_total().unknown,
-                },
-                connects: connects(manifest.connects),
-                warnings,
-                environment: manifest.environment.clone(),
-            },
+            run: self.run(end, warnings),
             validity: validity.into(),
             endpoints,
             ledger: self.ledger,
-            parity: None,
+            parity,
             verdict: judged.into(),
             series: self.series.points(),
         })
