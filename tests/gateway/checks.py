@@ -670,6 +670,43 @@ def verdict(facts):
         yield f"{status} with exit code {facts.exit_code}, not {wanted}: {reasons}"
 
 
+def overhead(code, folder, levels, requests, blocks):
+    """Both arms did the same sessions, each under its own names, all of them well, block by block."""
+    report = json.loads((folder / "overhead.json").read_text())
+    # The machine may be too busy for its times to be believed: that is no verdict.
+    if code not in (0, 3):
+        yield f"exit code {code}: {report['verdict']}"
+    for endpoint in ENDPOINTS:
+        measured = report["endpoints"][endpoint]["levels"]
+        if [level["concurrency"] for level in measured] != list(levels):
+            yield f"{endpoint}: not the levels {levels}"
+        for level in measured:
+            name = f"{endpoint}-{level['concurrency']}"
+            arms = {}
+            for arm in ("direct", "via"):
+                rows = [r for r in table(folder / name / arm / "requests.csv")]
+                rows = [r for r in rows if r["phase"] == "measured"]
+                arms[arm] = {r["session"]: r["trace_id"] for r in rows}
+                wanted = (len(rows), len(rows))
+                found = (level[arm]["requests"], level[arm]["ok"])
+                if len(rows) < requests or found != wanted:
+                    yield f"{name} {arm}: {found} requests and ok, {len(rows)} rows"
+                turns = list(table(folder / name / arm / "blocks.csv"))
+                if len(turns) != blocks:
+                    yield f"{name} {arm}: {len(turns)} blocks"
+            if arms["direct"].keys() != arms["via"].keys():
+                yield f"{name}: the arms did other sessions"
+            if set(arms["direct"].values()) & set(arms["via"].values()):
+                yield f"{name}: the arms share names"
+            for metric in ("requests_per_s", "failures"):
+                delta = level[metric]["delta"]
+                if delta is None or None in (delta["low"], delta["high"]):
+                    yield f"{name}: no interval of {metric}: {level[metric]}"
+            failures = level["failures"]
+            if (failures["direct"], failures["via"]) != (0, 0):
+                yield f"{name}: failures {failures}"
+
+
 # --- the doctors: facts made wrong, one for each check --------------------------------------------
 
 

@@ -33,6 +33,9 @@ SCENARIO = HERE.parent.parent / "scenarios" / "litellm.toml"
 READY_S = 120
 RUN_S = 180
 STOP_S = 15
+# What LiteLLM adds, at these many requests in flight; few requests, since no check rests on the times.
+LEVELS = (1, 4)
+OVERHEAD_REQUESTS, BLOCKS = 64, 8
 # LiteLLM logs behind the answers' backs.
 SPEND_LOG_S = 30
 
@@ -131,6 +134,8 @@ class Stage:
         self.key = f"sk-{secrets.token_hex(24)}"
         self.programs = []
         self.taps = []
+        # LiteLLM's origin, and that of each leg's upstream, once they are there.
+        self.gateway, self.upstreams = None, {}
         self.spend_log = self.folder / "spend-log.csv"
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -217,6 +222,16 @@ class Stage:
         facts = checks.Facts.read(leg, out, code, report, *bytes_of, rows)
         self.keep_bytes(facts, self.folder / f"{leg.name}-bytes")
         return facts
+
+    def overhead(self, leg):
+        """Runs `weighbridge overhead` with the leg's model; its exit code and folder."""
+        out, log = self.folder / "overhead", self.folder / "overhead.log"
+        command = [self.options.weighbridge, "overhead", SCENARIO, "--out", out, "--quiet"]
+        command += ["--direct", self.upstreams[leg.name], "--via", self.gateway]
+        command += ["--concurrency", ",".join(map(str, LEVELS))]
+        command += ["--requests", str(OVERHEAD_REQUESTS), "--blocks", str(BLOCKS)]
+        command += ["--set", f"target.model={text(leg.model)}"]
+        return self.weighbridge(leg, command, log), out
 
     def keep_bytes(self, facts, folder):
         """Writes what passed of the findings' examples: a file for each request and answer."""
@@ -324,7 +339,8 @@ def stage_legs(stage, legs, kind=None):
                 cache_read=digits(prices.cache_read or prices.input),
             )
         )
-    gateway = stage.litellm(models)
+    gateway = stage.gateway = stage.litellm(models)
+    stage.upstreams = origins
     recorded = ["body:/cost", "stream:/cost"] if kind == "surface" else RECORDED
     # The journal of an upstream that nobody asked anything.
     journals = {leg.name: origins[leg.name] for leg in legs}
@@ -359,6 +375,14 @@ def check(options):
             for name in blind:
                 say(f"  FAILED `{name}` also passes on facts that were made wrong")
             done.append(facts)
+        code, folder = stage.overhead(checks.CONTROL)
+        problems = list(checks.overhead(code, folder, LEVELS, OVERHEAD_REQUESTS, BLOCKS))
+        passed &= not problems
+        say("overhead: what LiteLLM adds to the upstream of the control")
+        say(f"  {'ok    ' if not problems else 'FAILED'} overhead")
+        for problem in problems[:5]:
+            say(f"         {problem}")
+        say((folder / "overhead.txt").read_text())
     say("")
     for facts in done:
         for line in facts.findings_in_words():
