@@ -187,7 +187,7 @@ impl Findings {
         };
         format!(
             "in {attempts} of {of} {} on the {endpoint} endpoint {}{times}{first}",
-            on.words(),
+            on.noun(),
             code.words()
         )
     }
