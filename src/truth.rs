@@ -31,6 +31,9 @@ pub struct Truth {
     /// journal does not say.
     #[serde(default)]
     pub token_writes: Option<u64>,
+    /// Keep-alives that it wrote into silences. `None` where the journal does not say.
+    #[serde(default)]
+    pub keep_alives: Option<u64>,
     /// From the request's receipt to the last frame handed over.
     pub last_write_ns: Option<u64>,
     /// Events with a token in them.

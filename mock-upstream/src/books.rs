@@ -27,6 +27,7 @@ pub(crate) struct Books {
     first_token_write: Option<Duration>,
     last_token_write: Option<Duration>,
     token_writes: u64,
+    keep_alives: u64,
     last_write: Option<Duration>,
     /// The longest time without a byte up to the last write.
     silence_max: Duration,
@@ -58,6 +59,7 @@ impl Books {
             first_token_write: None,
             last_token_write: None,
             token_writes: 0,
+            keep_alives: 0,
             last_write: None,
             silence_max: Duration::ZERO,
             token_events: 0,
@@ -100,6 +102,7 @@ impl Books {
             self.token_writes += 1;
             self.token_events += u64::from(frame.content.token_events);
         }
+        self.keep_alives += u64::from(frame.content.keep_alives);
         self.cost_written |= frame.content.has_cost;
         let late = nanoseconds(since_receipt.saturating_sub(frame.at));
         self.lateness_ns_max = self.lateness_ns_max.max(late);
@@ -167,6 +170,7 @@ impl Books {
             first_token_write_ns: self.first_token_write.map(since_start),
             last_token_write_ns: self.last_token_write.map(since_start),
             token_writes: Some(self.token_writes),
+            keep_alives: Some(self.keep_alives),
             last_write_ns: self.last_write.map(since_start),
             frames: self.frames.len() as u64,
             frames_written: self.next as u64,

@@ -69,6 +69,8 @@ pub struct Content {
     pub token_events: u32,
     /// Whether a cost is recorded in it.
     pub has_cost: bool,
+    /// Keep-alives that fill a silence.
+    pub keep_alives: u32,
 }
 
 impl Content {
@@ -76,21 +78,31 @@ impl Content {
     pub const NOTHING: Self = Self {
         token_events: 0,
         has_cost: false,
+        keep_alives: 0,
+    };
+    /// A keep-alive in a silence.
+    pub const KEEP_ALIVE: Self = Self {
+        token_events: 0,
+        has_cost: false,
+        keep_alives: 1,
     };
     /// A token event.
     pub const TOKENS: Self = Self {
         token_events: 1,
         has_cost: false,
+        keep_alives: 0,
     };
     /// The usage with its cost.
     pub const COST: Self = Self {
         token_events: 0,
         has_cost: true,
+        keep_alives: 0,
     };
     /// Token event and cost in one, as in Mistral's chunk of tool calls.
     pub const TOKENS_AND_COST: Self = Self {
         token_events: 1,
         has_cost: true,
+        keep_alives: 0,
     };
 
     /// What is in two frames that become one.
@@ -99,6 +111,7 @@ impl Content {
         Self {
             token_events: self.token_events + other.token_events,
             has_cost: self.has_cost || other.has_cost,
+            keep_alives: self.keep_alives + other.keep_alives,
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::record::{CallRecord, Record};
 /// Examples that stand beside a finding.
 const EXAMPLES_MAX: usize = 3;
 
+/// Of so many streams, one at least must be buffered for a finding.
+const BUFFERED_SHARE: u64 = 10;
+
 /// A departure at one endpoint, over all attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
@@ -169,7 +172,15 @@ impl Findings {
             message: self.message(*code, tally, endpoint),
             examples: tally.examples.iter().map(Example::from).collect(),
         };
-        self.tallies.iter().map(finding).collect()
+        let tallies = self.tallies.iter();
+        tallies.filter(|t| self.counts(t)).map(finding).collect()
+    }
+
+    /// Whether it is more than chance: a busy machine, too, holds up a stream now and then, and hands
+    /// over in one what came apart. How many it were stands under smoothness.
+    fn counts(&self, (code, tally): &(&Code, &Tally)) -> bool {
+        **code != Code::Buffered
+            || tally.attempts.saturating_mul(BUFFERED_SHARE) >= self.of(code.seen_on())
     }
 
     fn message(&self, code: Code, tally: &Tally, endpoint: Endpoint) -> String {

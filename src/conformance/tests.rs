@@ -70,6 +70,7 @@ fn truth(session: u64) -> Truth {
         token_events: 10,
         token_writes: Some(10),
         silence_ns_max: Some(49 * MS),
+        keep_alives: Some(2),
         input: Some(100),
         cache_read: Some(75),
         cache_write: Some(0),
@@ -526,6 +527,16 @@ fn streams_that_come_at_once_or_in_lumps_are_told_from_bursts() {
     check(|r, _| fake(r), &[(Code::Buffered, 1)]);
     let lumps = |r: &mut Record| r.counts.token_batches = 4;
     check(|r, _| lumps(r), &[(Code::Buffered, 1)]);
+    // One of eleven is chance.
+    let mut checker = Checker::new();
+    for n in 1..=11 {
+        let (mut record, truth) = (answer(n), truth(n));
+        if n == 1 {
+            lumps(&mut record);
+        }
+        checker.add(&record, Some(&[truth]));
+    }
+    assert_eq!(found(&checker), []);
     // It was written so.
     check(
         |r, t| {
@@ -560,6 +571,14 @@ fn a_silence_is_the_gateways_where_the_upstream_had_none() {
         t.last_token_write_ns = Some(3_139 * MS);
     };
     check(silent, &[(Code::KeepaliveLost, 1)]);
+    // The upstream wrote no keep-alives: a gateway that is slow has none to hand on.
+    check(
+        |r, t| {
+            silent(r, t);
+            t.keep_alives = Some(0);
+        },
+        &[],
+    );
     // The upstream was as silent.
     check(
         |r, t| {

@@ -11,7 +11,7 @@ use crate::manifest::{PAIRS_SCHEMA, Pairs, PairsArm, PairsLevel};
 use crate::preview::{Preview, Terms};
 use crate::run::live::{How, Ready, RunError, Tick, plan};
 use crate::run::{Seat, Turns};
-use crate::scenario::{Endpoints, File, Scenario, ScenarioError};
+use crate::scenario::{Endpoints, File, ScenarioError};
 use crate::store::{Inputs, PairsFolder, RunFolder};
 
 use super::assembly::ARMS;
@@ -281,18 +281,8 @@ fn arm_inputs(
     let quoted = toml::Value::String(origin.clone()).to_string();
     let overrides = [("target.base_url".to_owned(), quoted)];
     file.target.base_url = None;
-    let scenario = Scenario::parse(
-        &format!("{} ({})", base.scenario.name, ARMS[arm]),
-        &file.to_toml(),
-        &overrides,
-    )?;
-    Ok(Inputs {
-        scenario,
-        replay: None,
-        replay_bytes: None,
-        upstream: None,
-        ..base.clone()
-    })
+    let name = format!("{} ({})", base.scenario.name, ARMS[arm]);
+    base.with_scenario(&name, &file.to_toml(), &overrides)
 }
 
 fn preview(inputs: &Inputs, date: Date) -> Preview {

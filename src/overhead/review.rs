@@ -31,7 +31,8 @@ pub fn review(folder: &PairsFolder) -> Result<Overhead, ReviewError> {
 
 fn read_arm(folder: &RunFolder, name: &str) -> Result<ReadArm, ReviewError> {
     let report = review::review(folder, None)?;
-    review::write(folder, &report)?;
+    // A folder that can only be read has its report all the same.
+    let _ = review::write(folder, &report);
     let mut done = Done {
         blocks: folder.blocks()?.unwrap_or_default(),
         requests: Vec::new(),

@@ -280,7 +280,7 @@ fn usage([a, b]: [&Side; 2]) -> Found {
     let cached = |a: Option<u64>, b: Option<u64>| a.zip(b).is_some_and(|(a, b)| a != b);
     let is_other = differ(a.input, b.input)
         || differ(a.output, b.output)
-        || cached(a.cache_read, b.cache_read);
+        || cached(a.cache_read, b.cache_read) && !were_cached_apart([a, b]);
     let count = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
     let words = |s: &Side| {
         format!(
@@ -298,6 +298,12 @@ fn usage([a, b]: [&Side; 2]) -> Found {
     })
 }
 
+/// Whether the upstream's own cache served the two differently: who comes first finds nothing in it,
+/// and that is no gateway's doing.
+fn were_cached_apart([a, b]: [&Side; 2]) -> bool {
+    a.cached.zip(b.cached).is_some_and(|(a, b)| a != b)
+}
+
 fn price([a, b]: [&Side; 2], is_exact: bool) -> Found {
     // A declared rounding is a match.
     let matched = |status: Status| match status {
@@ -305,7 +311,11 @@ fn price([a, b]: [&Side; 2], is_exact: bool) -> Found {
         other => other,
     };
     let by_list = matched(a.status) != matched(b.status);
-    let amounts = is_exact && (a.recorded != b.recorded || a.predicted != b.predicted);
+    // What is as predicted on both sides is the same but for a float's noise.
+    let as_predicted = [a, b].map(|side| matched(side.status) == Status::Matched) == [true; 2];
+    let recorded = a.recorded != b.recorded && !as_predicted;
+    let amounts =
+        is_exact && !were_cached_apart([a, b]) && (recorded || a.predicted != b.predicted);
     let words = |s: &Side| {
         let amount = |m: Option<crate::money::Money>| {
             m.map_or_else(|| "nothing".to_owned(), |m| m.to_string())

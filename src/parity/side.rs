@@ -25,6 +25,8 @@ pub(super) struct Side {
     pub finish: Option<FinishReason>,
     pub input: Option<u64>,
     pub cache_read: Option<u64>,
+    /// What the upstream's cache served and took, by its journal.
+    pub cached: Option<[Option<u64>; 2]>,
     pub output: Option<u64>,
     pub predicted: Option<Money>,
     pub recorded: Option<Money>,
@@ -112,6 +114,7 @@ impl Side {
             finish: finish(record),
             input: usage.total_input(record.endpoint),
             cache_read: usage.cache_read,
+            cached: written.map(|truth| [truth.cache_read, truth.cache_write]),
             output: usage.output,
             predicted: judged.predicted,
             recorded: judged.recorded.as_ref().map(|recorded| recorded.amount),

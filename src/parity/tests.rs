@@ -123,6 +123,48 @@ fn each_difference_has_its_name() {
 }
 
 #[test]
+fn a_cache_that_serves_one_of_two_is_no_difference_where_the_journal_shows_it() {
+    let judge = |cold: bool| judged(Status::Matched, if cold { "0.5" } else { "0.1" });
+    let side = |endpoint: Endpoint, cold: bool| {
+        let mut record = answer(endpoint, 1);
+        let total = record.last_usage.total_input(endpoint).expect("reported");
+        let cached = if cold { 0 } else { 75 };
+        record.last_usage.cache_read = Some(cached);
+        record.last_usage.input = Some(match endpoint {
+            Endpoint::OpenAi => total,
+            Endpoint::Anthropic => total - cached,
+        });
+        (record, cold)
+    };
+    let sides = || {
+        [
+            side(Endpoint::OpenAi, true),
+            side(Endpoint::Anthropic, false),
+        ]
+    };
+    let truth = |cold: bool| Truth {
+        status: 200,
+        completed: true,
+        text_tokens: Some(10),
+        cache_read: Some(if cold { 0 } else { 75 }),
+        ..Truth::default()
+    };
+    let compare = |truths: [Truth; 2]| {
+        let mut parity = Parity::new();
+        for ((record, cold), truth) in sides().into_iter().zip(truths) {
+            parity.add(&record, Some(&[truth]), &judge(cold));
+        }
+        found(&parity)
+    };
+    assert_eq!(compare([truth(true), truth(false)]), []);
+    // The upstream served both alike.
+    assert_eq!(
+        compare([truth(false), truth(false)]),
+        [(Code::UsageDiffers, 1), (Code::PriceDiffers, 1)]
+    );
+}
+
+#[test]
 fn a_stop_that_was_asked_for_by_name_is_one() {
     let parity = pairs(2, |record| {
         record.tool_choice = Some("named".to_owned());

@@ -184,8 +184,8 @@ impl<T: Transport> Conduct<T> {
             timeline,
             error_body,
             sent,
-            follows,
             capture,
+            follows,
             ..
         } = *exchange;
         let Finished {
@@ -253,31 +253,6 @@ impl<T: Transport> Conduct<T> {
         self.shared.put(Fact::Attempt(record.clone(), calls));
         record
     }
-
-    /// Takes the key out of every text that came from outside: gateways do quote it in errors.
-    fn redact(&self, record: &mut Record, calls: &mut [CallRecord]) {
-        let of_record = [
-            &mut record.error,
-            &mut record.response_id,
-            &mut record.request_id,
-            &mut record.call_id,
-            &mut record.served_model,
-            &mut record.served_tier,
-            &mut record.gateway_cache,
-            &mut record.finish,
-        ];
-        let of_calls = calls
-            .iter_mut()
-            .flat_map(|call| [&mut call.id, &mut call.name]);
-        // The digits of an amount stay as they are, also where the key is a number.
-        let costs = record.costs.iter_mut().map(|(_, digits)| digits);
-        let costs = costs.filter(|digits| digits.parse::<f64>().is_err());
-        for text in of_record.into_iter().flatten().chain(of_calls).chain(costs) {
-            for secret in &self.secrets {
-                *text = without(text, secret);
-            }
-        }
-    }
 }
 
 /// How the session of an attempt ended with it, where it could have had several turns.
@@ -295,27 +270,6 @@ fn session_end(follows: Follows, record: &Record) -> Option<SessionEnd> {
     })
 }
 
-/// `text` without `secret`, also where the text was cut off in the middle of it.
-fn without(text: &str, secret: &str) -> String {
-    let mut clean = text.replace(secret, REDACTED);
-    let cut = secret
-        .char_indices()
-        .map(|(at, _)| &secret[..at])
-        .rev()
-        .find(|start| start.len() >= SECRET_START_MIN && clean.ends_with(start));
-    if let Some(start) = cut {
-        clean.truncate(clean.len() - start.len());
-        clean.push_str(REDACTED);
-    }
-    clean
-}
-
-/// What stands in place of a key.
-const REDACTED: &str = "[key]";
-
-/// A shorter beginning of a key at the end of a text gives nothing away.
-const SECRET_START_MIN: usize = 4;
-
 /// The transport's part of an attempt.
 struct Exchange<'a, T: Transport> {
     conduct: &'a Conduct<T>,
@@ -330,9 +284,9 @@ struct Exchange<'a, T: Transport> {
     error_body: Option<(String, String)>,
     /// How long the target asked to wait before another attempt.
     retry_after: Option<Duration>,
-    follows: Follows,
     /// What is kept of its bytes, if there was a slot for it.
     capture: Option<Capture>,
+    follows: Follows,
     interrupts: Interrupts<'a>,
 }
 
@@ -387,8 +341,8 @@ impl<'a, T: Transport> Exchange<'a, T> {
             connects,
             error_body: None,
             retry_after: None,
-            follows,
             capture,
+            follows,
             interrupts: Interrupts::new(&conduct.shared, &conduct.clock),
         };
         // Thousands wait at once: what only a part of the time needs must not be held all of it.
@@ -641,21 +595,4 @@ fn ran_into(outcome: Outcome) -> Ending {
 
 fn broken(failure: Failure) -> Ending {
     Ending::Broken(failure.outcome, failure.message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without;
-
-    #[test]
-    fn a_key_is_taken_out_whole_and_cut_off() {
-        let key = "sk-secret-123";
-        assert_eq!(
-            without("bad key sk-secret-123, sorry", key),
-            "bad key [key], sorry"
-        );
-        assert_eq!(without("bad key sk-secr", key), "bad key [key]");
-        assert_eq!(without("bad key sk-", key), "bad key sk-");
-        assert_eq!(without("", key), "");
-    }
 }

@@ -12,6 +12,7 @@ pub mod live;
 mod machine;
 mod meter;
 mod progress;
+mod redact;
 mod retry;
 mod session;
 mod shared;

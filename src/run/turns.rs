@@ -149,6 +149,8 @@ impl Seat {
 
     /// Nobody waits any longer, at either arm. Called when an arm ends before it has done its blocks.
     pub fn close(&self) {
+        // The turn goes on under this lock alone, so it cannot go on past the end.
+        let _state = self.turns.state();
         self.turns.now.send_replace(Now::Closed);
     }
 

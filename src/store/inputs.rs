@@ -268,6 +268,31 @@ fn read_upstream(path: &Path, bytes: &[u8]) -> Result<Config, StoreError> {
     Ok(Config::from_toml(text, &path.display().to_string())?)
 }
 
+impl Inputs {
+    /// The same files with another scenario, which names no replay and no offline upstream.
+    pub fn with_scenario(
+        &self,
+        origin: &str,
+        text: &str,
+        overrides: &[(String, String)],
+    ) -> Result<Self, ScenarioError> {
+        let scenario = match &self.tools_bytes {
+            Some(bytes) => {
+                let tools = read_tools(bytes).expect("they were read when the inputs were");
+                Scenario::parse_with_tools(origin, text, overrides, &tools)?
+            }
+            None => Scenario::parse(origin, text, overrides)?,
+        };
+        Ok(Self {
+            scenario,
+            replay: None,
+            replay_bytes: None,
+            upstream: None,
+            ..self.clone()
+        })
+    }
+}
+
 /// The tools of a file, unchecked; or what is no tool.
 fn read_tools(bytes: &[u8]) -> Result<Vec<Tool>, String> {
     let shape = "it is a list of objects with `name`, `description` and `schema`";

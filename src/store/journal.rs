@@ -48,6 +48,8 @@ struct JournalLine {
     last_token_write_ns: Option<u64>,
     #[serde(default)]
     token_writes: Option<u64>,
+    #[serde(default)]
+    keep_alives: Option<u64>,
     last_write_ns: Option<u64>,
     token_events: u64,
     #[serde(default)]
@@ -197,6 +199,7 @@ impl From<JournalLine> for Truth {
             first_token_write_ns: since(line.first_token_write_ns),
             last_token_write_ns: since(line.last_token_write_ns),
             token_writes: line.token_writes,
+            keep_alives: line.keep_alives,
             last_write_ns: since(line.last_write_ns),
             input: count(usage.total_input()),
             cache_read: count(usage.cache_read),

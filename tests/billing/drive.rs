@@ -25,7 +25,7 @@ use weighbridge::timeline::{Ending, Keep, Timeline};
 use weighbridge::truth::Truth;
 use weighbridge::workload::HangUp;
 
-use crate::answer::{read, truths_of, utc};
+use crate::answer::{Asked, read, truths_of, utc};
 use crate::world::{ALPHA, BETA, GAMMA};
 
 /// 2026-07-05 10:00 UTC: no ordinary answer ends on another day.
@@ -306,7 +306,13 @@ pub fn exchange(
     let sent = Offset::from_duration(Duration::from_micros(now_us - START_US));
     timeline.sent(sent, utc(now_us), 1);
     let last = answer.frames.last().map_or(Duration::ZERO, |(at, _)| *at);
-    let (ending, error_body) = read(&answer, &mut timeline, sent, streaming, endpoint, surfaces);
+    let asked = Asked {
+        endpoint,
+        streaming,
+        usage: true,
+        surfaces,
+    };
+    let (ending, error_body) = read(&answer, &mut timeline, sent, &asked);
     let ending = if hung_up {
         Ending::Broken(
             Outcome::Cancelled,

@@ -173,12 +173,18 @@ fn an_arm_in_which_nothing_succeeds_fails() {
 #[test]
 fn an_upstream_has_its_own_key_and_model() {
     let sandbox = Sandbox::new();
+    let tool = r#"[{"name":"look_up","description":"","schema":{"type":"object"}}]"#;
+    sandbox.write("tools.json", tool);
     let (direct, via) = (Upstream::start(quick()), Upstream::start(quick()));
     let more = [
         "--endpoint",
         "openai",
         "--direct-model",
         "magistral-medium-latest",
+        "--set",
+        "workload.tools_share=1.0",
+        "--set",
+        "workload.tools.file=tools.json",
     ];
     let output = overhead(&sandbox, &direct.origin, &via.origin, "1").args(more);
     let key = ["--direct-key-env", "UPSTREAM_KEY"];
@@ -215,6 +221,13 @@ fn an_upstream_has_its_own_key_and_model() {
         models(&via),
         BTreeSet::from(["magistral-small-latest".to_owned()])
     );
+    // The files that the scenario names are both arms'.
+    for entry in [&direct, &via]
+        .iter()
+        .flat_map(|upstream| upstream.journal())
+    {
+        assert_eq!(entry.tools, Some(1));
+    }
     for file in crate::program::files(&sandbox.path("keyed")) {
         let bytes = std::fs::read(&file).expect("a file");
         let text = String::from_utf8_lossy(&bytes);

@@ -62,6 +62,14 @@ fn a_good_run_sends_the_key_and_keeps_it_nowhere() {
     });
     let (sandbox, _) = run(&upstream.origin, 0);
     add_up(&sandbox.path("out"));
+    // The first answers of each endpoint are kept as examples, with what was asked.
+    let examples = files(&sandbox.path("out/examples"));
+    assert!((1..=8).contains(&examples.len()), "{examples:?}");
+    let text = std::fs::read_to_string(&examples[0]).expect("text");
+    assert!(
+        text.contains("POST /v1/") && text.contains("HTTP 200"),
+        "{text}"
+    );
     let copy = std::fs::read_to_string(sandbox.path("out/scenario.toml")).expect("a copy");
     assert!(
         copy.contains("api_key_env = \"WB_TEST_KEY\""),

@@ -135,7 +135,7 @@ LEGS = (
                 ("EMPTY_BLOCK", "anthropic"),
             }
         ),
-        differences=frozenset(),
+        differences=frozenset({"REASONING_DIFFERS", "CALLS_DIFFER"}),
         failing_gates=frozenset(
             {
                 (FINDINGS_GATE, "openai"),
@@ -526,7 +526,7 @@ def parity(facts):
     counts = (part["pairs"], part["mode"], part["uncompared"])
     if counts != (COUNT, "exact", 0):
         yield f"not {COUNT} pairs, compared exactly: {counts}"
-    found = {difference["code"] for difference in part["differences"]}
+    found = {difference["code"] for difference in part["findings"]}
     if found != set(facts.leg.differences):
         yield f"differences are {sorted(found)}, not {sorted(facts.leg.differences)}"
 
@@ -747,7 +747,7 @@ def zero_start(facts):
 
 
 def hide_difference(facts):
-    facts.report["parity"]["differences"].append({"code": "TEXT_DIFFERS"})
+    facts.report["parity"]["findings"].append({"code": "TEXT_DIFFERS"})
 
 
 def raise_spend(facts):

@@ -19,15 +19,24 @@ use weighbridge::time::Offset;
 use weighbridge::timeline::{Ending, Frame, Timeline};
 use weighbridge::truth::Truth;
 
+/// What of a request says how its answer is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub endpoint: Endpoint,
+    pub streaming: bool,
+    /// Whether a stream of chat completions was asked for its usage.
+    pub usage: bool,
+    pub surfaces: &'a Surfaces,
+}
+
 /// Reads an answer into a timeline, as a run does.
 pub fn read(
     answer: &Answer,
     timeline: &mut Timeline,
     sent: Offset,
-    streaming: bool,
-    endpoint: Endpoint,
-    surfaces: &Surfaces,
+    asked: &Asked<'_>,
 ) -> (Ending, Option<(String, String)>) {
+    let surfaces = asked.surfaces;
     let Some(status) = answer.status else {
         let reset = Ending::Broken(Outcome::Reset, "the connection was reset".to_owned());
         return (reset, None);
@@ -38,7 +47,7 @@ pub fn read(
             .get(name)
             .and_then(|value| value.to_str().ok())
     };
-    let (mode, oddity) = protocol::mode_of(text("content-type"), streaming);
+    let (mode, oddity) = protocol::mode_of(text("content-type"), asked.streaming);
     let said = Said::of(&answer.headers);
     timeline.head(status.as_u16(), &said, mode == Mode::Stream);
     for surface in surfaces.iter() {
@@ -58,7 +67,10 @@ pub fn read(
     if let Some(oddity) = oddity {
         timeline.count_oddity(oddity);
     }
-    let mut decoder = Decoder::new(endpoint, mode, surfaces.clone()).expecting_usage();
+    let mut decoder = Decoder::new(asked.endpoint, mode, surfaces.clone());
+    if asked.usage && asked.streaming {
+        decoder = decoder.expecting_usage();
+    }
     for (at, bytes) in &answer.frames {
         timeline.frame(Frame {
             at: sent + *at,

@@ -130,6 +130,7 @@ pub fn cases() -> Vec<Case> {
         of_gateway(10, P::UsageZero, T::Chat, &across, &[("USAGE_WRONG", 1)]),
         of_gateway(10, P::UsageGuessed, T::Chat, &all, &[("USAGE_WRONG", 1)]),
         in_bodies(of_gateway(10, P::UsageGuessed, T::Chat, &across, &[("USAGE_WRONG", 1)])),
+        of_gateway(10, P::UsageLost, T::Chat, &all, &[("USAGE_MISSING", 1)]),
         of_gateway(11, P::CacheTwice, T::Cached, &caching, &[("CACHE_COUNTED_TWICE", 1)]),
         in_bodies(of_gateway(11, P::CacheTwice, T::Cached, &caching, &[("CACHE_COUNTED_TWICE", 1)])),
         of_gateway(12, P::ReasoningLost, T::Reasoning, &all, &[("REASONING_LOST", 1)]),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
+use mock_upstream::Config;
 use mock_upstream::config::{
     Dialect, Distribution, Fault, FaultKind, MARKER_HEADER, Silence, When,
 };
 use mock_upstream::simulation::{Answer, Request, Simulation};
-use mock_upstream::{Config, JournalEntry};
 use serde_json::json;
 use weighbridge::endpoint::Endpoint;
 use weighbridge::prompt::{
@@ -19,10 +19,10 @@ use weighbridge::protocol::{self, Surfaces};
 use weighbridge::record::{CallRecord, Class, Phase, Record};
 use weighbridge::seed;
 use weighbridge::time::Offset;
-use weighbridge::timeline::{Ending, Finished, Keep, Timeline};
+use weighbridge::timeline::{Finished, Keep, Timeline};
 use weighbridge::truth::Truth;
 
-use crate::answer::{read, truths_of, utc};
+use crate::answer::{Asked, read, truths_of, utc};
 use crate::faults::Plant;
 use crate::gateway::{Gateway, Wire};
 
@@ -242,7 +242,7 @@ impl World {
             })
             .collect();
         let last = results.last_mut().expect("calls");
-        last.content += &format!("\n[request {nonce}]");
+        last.content = format!("Sunny.\n[request {nonce}]");
         let messages = vec![
             Message::User(format!("{} And what else?", record.trace_id)),
             Message::Assistant {
@@ -344,7 +344,12 @@ impl World {
     }
 
     fn read(&self, record: Record, answer: &Answer, tools: Arc<Toolbox>) -> Finished {
-        let (streaming, endpoint) = (record.streaming, record.endpoint);
+        let asked = Asked {
+            endpoint: record.endpoint,
+            streaming: record.streaming,
+            usage: self.include_usage,
+            surfaces: &self.surfaces,
+        };
         let keep = Keep {
             trace: false,
             answer: true,
@@ -352,16 +357,8 @@ impl World {
         let mut timeline = Timeline::new(record, tools, keep);
         let sent = Offset::from_duration(Duration::from_micros(self.now_us - START_US));
         timeline.sent(sent, utc(self.now_us), 1);
-        let (ending, error) = read(
-            answer,
-            &mut timeline,
-            sent,
-            streaming,
-            endpoint,
-            &self.surfaces,
-        );
+        let (ending, error) = read(answer, &mut timeline, sent, &asked);
         let last = answer.frames.last().map_or(Duration::ZERO, |(at, _)| *at);
-        let ending: Ending = ending;
         timeline.finish(sent + last, ending, error)
     }
 }

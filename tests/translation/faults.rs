@@ -44,6 +44,8 @@ pub enum Plant {
     UsageZero,
     /// 10: the usage at the end is a guess.
     UsageGuessed,
+    /// 10: there is no usage at the end.
+    UsageLost,
     /// 11: cached tokens stand in the input and beside it.
     CacheTwice,
     /// 12: a piece of the reasoning is lost.
@@ -125,23 +127,14 @@ impl Plant {
 
     /// Changes the pieces of the answer. `elsewhere` is text of another stream.
     pub fn in_answer(self, heard: &mut Vec<Heard>, elsewhere: &str) {
-        let is_text = |piece: &Heard| matches!(piece.said, Said::Text(_));
-        let is_reasoning = |piece: &Heard| matches!(piece.said, Said::Reasoning(_));
+        self.in_text(heard, elsewhere);
+        self.in_calls(heard);
+        self.around(heard);
+    }
+
+    /// What is said: text and reasoning.
+    fn in_text(self, heard: &mut Vec<Heard>, elsewhere: &str) {
         match self {
-            Self::CallsMerged => {
-                for piece in heard.iter_mut() {
-                    if let Said::Arguments(at, _) = &mut piece.said {
-                        *at = 0;
-                    }
-                }
-                let is_call = |piece: &Heard| matches!(piece.said, Said::Call(..));
-                let mut calls = 0;
-                heard.retain(|piece| {
-                    calls += usize::from(is_call(piece));
-                    !is_call(piece) || calls == 1
-                });
-            }
-            Self::ArgumentsSwapped => swap_arguments(heard),
             Self::TextHeadLost => drop(heard.remove(nth(heard, 0, is_text))),
             Self::TextLost => drop(heard.remove(nth(heard, 2, is_text))),
             Self::TextRepeated => {
@@ -157,31 +150,6 @@ impl Plant {
                 let last = heard.iter().rposition(is_text).expect("text");
                 heard.remove(last);
             }
-            Self::FinishPayloadLost => {
-                let finish = |piece: &&Heard| matches!(piece.said, Said::Finish(_));
-                let event = heard.iter().find(finish).expect("a reason").event;
-                heard.retain(|piece| {
-                    piece.event != event
-                        || !matches!(
-                            piece.said,
-                            Said::Text(_) | Said::Call(..) | Said::Arguments(..)
-                        )
-                });
-            }
-            Self::UsageZero | Self::UsageGuessed | Self::CacheTwice => {
-                for piece in heard {
-                    if let Said::Usage(tokens) = &mut piece.said {
-                        *tokens = self.usage(*tokens);
-                    }
-                }
-            }
-            Self::StopReasonWrong => {
-                for piece in heard {
-                    if let Said::Finish(word) = &mut piece.said {
-                        "stop".clone_into(word);
-                    }
-                }
-            }
             Self::ReasoningLost => drop(heard.remove(nth(heard, 1, is_reasoning))),
             Self::ReasoningDropped => heard.retain(|piece| !is_reasoning(piece)),
             Self::ReasoningRepeated => {
@@ -195,26 +163,45 @@ impl Plant {
                     }
                 }
             }
-            Self::KeepAliveLost => heard.retain(|piece| piece.said != Said::KeepAlive),
-            Self::ErrorSwallowed => {
-                let at = heard.last().map_or(Duration::ZERO, |last| last.at);
-                heard.retain(|piece| !matches!(piece.said, Said::Error(_)));
-                let output = heard.iter().filter(|piece| is_text(piece)).count();
-                let usage = Tokens {
-                    input: 20,
-                    output: output as u64,
-                    ..Tokens::default()
+            Self::Leak => {
+                let at = nth(heard, 2, is_text);
+                let piece = Heard {
+                    said: Said::Text(elsewhere.to_owned()),
+                    ..heard[at].clone()
                 };
-                let said = [
-                    Said::Usage(usage),
-                    Said::Finish("stop".to_owned()),
-                    Said::End,
-                ];
-                heard.extend(said.map(|said| Heard {
-                    at,
-                    event: u32::MAX,
-                    said,
-                }));
+                heard.insert(at, piece);
+            }
+            _ => {}
+        }
+    }
+
+    /// What is called.
+    fn in_calls(self, heard: &mut Vec<Heard>) {
+        match self {
+            Self::CallsMerged => {
+                for piece in heard.iter_mut() {
+                    if let Said::Arguments(at, _) = &mut piece.said {
+                        *at = 0;
+                    }
+                }
+                let is_call = |piece: &Heard| matches!(piece.said, Said::Call(..));
+                let mut calls = 0;
+                heard.retain(|piece| {
+                    calls += usize::from(is_call(piece));
+                    !is_call(piece) || calls == 1
+                });
+            }
+            Self::ArgumentsSwapped => swap_arguments(heard),
+            Self::FinishPayloadLost => {
+                let finish = |piece: &&Heard| matches!(piece.said, Said::Finish(_));
+                let event = heard.iter().find(finish).expect("a reason").event;
+                heard.retain(|piece| {
+                    piece.event != event
+                        || !matches!(
+                            piece.said,
+                            Said::Text(_) | Said::Call(..) | Said::Arguments(..)
+                        )
+                });
             }
             Self::IdsChanged => {
                 for piece in heard {
@@ -242,19 +229,53 @@ impl Plant {
                     !(called && is_text(piece))
                 });
             }
+            _ => {}
+        }
+    }
+
+    /// When it comes, how it ends, and what it used.
+    fn around(self, heard: &mut Vec<Heard>) {
+        match self {
+            Self::UsageZero | Self::UsageGuessed | Self::CacheTwice => {
+                for piece in heard {
+                    if let Said::Usage(tokens) = &mut piece.said {
+                        *tokens = self.usage(*tokens);
+                    }
+                }
+            }
+            Self::StopReasonWrong => {
+                for piece in heard {
+                    if let Said::Finish(word) = &mut piece.said {
+                        "stop".clone_into(word);
+                    }
+                }
+            }
+            Self::KeepAliveLost => heard.retain(|piece| piece.said != Said::KeepAlive),
+            Self::ErrorSwallowed => {
+                let at = heard.last().map_or(Duration::ZERO, |last| last.at);
+                heard.retain(|piece| !matches!(piece.said, Said::Error(_)));
+                let output = heard.iter().filter(|piece| is_text(piece)).count();
+                let usage = Tokens {
+                    input: 20,
+                    output: output as u64,
+                    ..Tokens::default()
+                };
+                let said = [
+                    Said::Usage(usage),
+                    Said::Finish("stop".to_owned()),
+                    Said::End,
+                ];
+                heard.extend(said.map(|said| Heard {
+                    at,
+                    event: u32::MAX,
+                    said,
+                }));
+            }
             Self::Buffered => {
                 let end = heard.last().map_or(Duration::ZERO, |last| last.at);
                 for piece in heard {
                     piece.at = end;
                 }
-            }
-            Self::Leak => {
-                let at = nth(heard, 2, is_text);
-                let piece = Heard {
-                    said: Said::Text(elsewhere.to_owned()),
-                    ..heard[at].clone()
-                };
-                heard.insert(at, piece);
             }
             _ => {}
         }
@@ -313,6 +334,13 @@ impl Plant {
                 let event = told[at].json().expect("JSON");
                 event["message"]["usage"]["input_tokens"] = 0.into();
                 event["message"]["usage"]["cache_read_input_tokens"] = 0.into();
+            }
+            (Self::UsageLost, Endpoint::OpenAi) => {
+                told.retain_mut(|event| event.json().is_none_or(|json| json["usage"].is_null()));
+            }
+            (Self::UsageLost, Endpoint::Anthropic) => {
+                let at = position(told, |event| event["type"] == "message_delta");
+                told[at].json().expect("JSON")["usage"] = Value::Null;
             }
             (Self::SignatureLost, Endpoint::Anthropic) => {
                 let at = position(told, |event| event["delta"]["type"] == "signature_delta");
@@ -377,6 +405,14 @@ fn swap_arguments(heard: &mut [Heard]) {
     }
 }
 
+fn is_text(piece: &Heard) -> bool {
+    matches!(piece.said, Said::Text(_))
+}
+
+fn is_reasoning(piece: &Heard) -> bool {
+    matches!(piece.said, Said::Reasoning(_))
+}
+
 /// The place of the nth piece of a kind.
 fn nth(heard: &[Heard], n: usize, is: impl Fn(&Heard) -> bool) -> usize {
     let mut places = heard.iter().enumerate().filter(|(_, piece)| is(piece));
@@ -405,7 +441,7 @@ fn each_call(told: &mut [Told], mut each: impl FnMut(&mut Value)) {
 }
 
 /// Has the last piece of the text come after what closes it.
-fn delay_text(told: &mut Vec<Told>, client: Endpoint) {
+fn delay_text(told: &mut [Told], client: Endpoint) {
     let is_text = |event: &Told| match &event.body {
         Body::Json(json) => match client {
             Endpoint::OpenAi => {

@@ -6,6 +6,8 @@
 
 // Each fault alone: found and named.
 mod matrix;
+// Both endpoints side by side: alike, and what is planted in one is counted.
+mod parity;
 // What is whole has no findings, in every form that it can have.
 mod faithful;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weighbridge::billing::budget::Budget;
 use weighbridge::billing::prices::PriceTable;
-use weighbridge::client::scripted::{Answer, Scripted};
+use weighbridge::client::scripted::{Answer, Response, Scripted};
 use weighbridge::clock::Clock;
 use weighbridge::endpoint::Endpoint;
 use weighbridge::plan::Plan;
@@ -17,7 +17,7 @@ use weighbridge::scenario::Scenario;
 use weighbridge::slice::Slice;
 use weighbridge::time::{Offset, Window};
 
-use super::harness::{BASE, Facts, MS, always, answer, answer_of, failure, refusal};
+use super::harness::{BASE, Facts, MS, always, answer, answer_of, data, failure, refusal};
 
 /// What one arm came to.
 struct Arm {
@@ -51,7 +51,7 @@ const BLOCKS: u64 = 6;
 /// Both arms in virtual time, each by two workers. `during` runs beside them.
 fn pair<F: Future<Output = ()> + Send + 'static>(
     overrides: &[(&str, &str)],
-    transports: [Scripted; 2],
+    transports: &[Scripted; 2],
     during: impl FnOnce([Arc<Shared>; 2], [Seat; 2], Clock) -> F,
 ) -> [Arm; 2] {
     let load = format!(
@@ -135,7 +135,7 @@ fn pair<F: Future<Output = ()> + Send + 'static>(
     })
 }
 
-fn undisturbed(overrides: &[(&str, &str)], transports: [Scripted; 2]) -> [Arm; 2] {
+fn undisturbed(overrides: &[(&str, &str)], transports: &[Scripted; 2]) -> [Arm; 2] {
     pair(overrides, transports, |_, _, _| async {})
 }
 
@@ -180,7 +180,7 @@ fn firsts(arms: &[Arm; 2]) -> Vec<usize> {
 #[test]
 fn both_arms_do_every_block_one_after_the_other() {
     let slower = answer_of(30, "0.000032");
-    let arms = undisturbed(&[], [always(answer()), always(slower)]);
+    let arms = undisturbed(&[], &[always(answer()), always(slower)]);
     holds(&arms);
     for arm in &arms {
         assert_eq!(arm.done(), (0..BLOCKS).collect::<Vec<_>>());
@@ -203,7 +203,7 @@ fn both_arms_do_every_block_one_after_the_other() {
 fn the_order_is_drawn_from_the_seed_and_neither_comes_first_more_often() {
     let order = |seed: &str| {
         let seed = [("load.seed", seed)];
-        firsts(&undisturbed(&seed, [always(answer()), always(answer())]))
+        firsts(&undisturbed(&seed, &[always(answer()), always(answer())]))
     };
     let orders: Vec<Vec<usize>> = ["1", "2", "3", "4", "5", "6"].map(order).into();
     for order in &orders {
@@ -217,7 +217,7 @@ fn the_order_is_drawn_from_the_seed_and_neither_comes_first_more_often() {
 #[test]
 fn the_first_turn_comes_when_both_warm_ups_are_over() {
     let slow = answer_of(200, "0.000032");
-    let arms = undisturbed(&[], [always(answer()), always(slow)]);
+    let arms = undisturbed(&[], &[always(answer()), always(slow)]);
     holds(&arms);
     let warm = |arm: &Arm| {
         let warm = arm.records.iter().filter(|r| r.phase == Phase::Warmup);
@@ -238,7 +238,7 @@ fn the_first_turn_comes_when_both_warm_ups_are_over() {
 #[test]
 fn the_other_arms_turns_are_no_time_of_ones_own() {
     let slower = answer_of(48, "0.000032");
-    let [direct, via] = undisturbed(&[], [always(answer()), always(slower)]);
+    let [direct, via] = undisturbed(&[], &[always(answer()), always(slower)]);
     // Five sessions by three users are two answers of 65 ms, or of 265 ms, one after the other. In the
     // last block the window ends with the first user that finds nothing to do: after the first.
     for (arm, each) in [(direct, 65), (via, 265)] {
@@ -262,7 +262,7 @@ fn failures_retries_and_refusals_keep_their_turns() {
         ("target.retries", "{ attempts = 2, wait = \"40ms\" }"),
         ("target.timeouts.first_token", "\"1s\""),
     ];
-    let arms = undisturbed(&overrides, [script(0), script(2)]);
+    let arms = undisturbed(&overrides, &[script(0), script(2)]);
     holds(&arms);
     for arm in &arms {
         assert_eq!(arm.done(), (0..BLOCKS).collect::<Vec<_>>());
@@ -273,6 +273,58 @@ fn failures_retries_and_refusals_keep_their_turns() {
     }
 }
 
+/// Calls a tool until it has had two results, then says something.
+fn calling() -> Scripted {
+    let call = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a1","type":"function","function":{"name":"get_weather","arguments":"{}"}}]}}]}"#;
+    let stop = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":40,"completion_tokens":8,"total_tokens":48}}"#;
+    let called = Response {
+        frames: vec![
+            (MS * 20, data(call)),
+            (MS * 5, data(stop)),
+            (Duration::ZERO, data("[DONE]")),
+        ],
+        ..answer()
+    };
+    Scripted::new(move |request, _| {
+        let body: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        let messages = body["messages"].as_array().expect("messages");
+        let results = messages.iter().filter(|m| m["role"] == "tool").count();
+        Answer::Respond(if results < 2 {
+            called.clone()
+        } else {
+            answer()
+        })
+    })
+}
+
+#[test]
+fn a_session_is_over_after_its_last_turn() {
+    let tools = [
+        ("workload.tools_share", "1.0"),
+        (
+            "workload.tools",
+            "{ turns_max = 5, results = [{ text = \"18 C\", delay = \"90ms\" }] }",
+        ),
+    ];
+    let arms = undisturbed(&tools, &[calling(), calling()]);
+    for arm in &arms {
+        assert_eq!(arm.done(), (0..BLOCKS).collect::<Vec<_>>());
+        assert_eq!(arm.measured().count(), 90, "three turns each");
+        assert_eq!(arm.count(Outcome::Ok), 90);
+    }
+    holds(&arms);
+    // The tools' time belongs to a session: nobody else begins in it.
+    let blocks = arms.iter().flat_map(|arm| &arm.blocks);
+    let mut spans: Vec<_> = blocks.map(|b| (b.start_ns, b.end_ns)).collect();
+    spans.sort_unstable();
+    assert!(spans.windows(2).all(|two| two[0].1 <= two[1].0));
+    // Two waves of 35 + 90 + 35 + 90 + 65 ms.
+    assert!(
+        spans.iter().all(|(a, b)| b.nanos_since(*a) == 630_000_000),
+        "{spans:?}"
+    );
+}
+
 #[test]
 fn a_stop_of_one_arm_ends_both_whoevers_turn_it_is() {
     for stop in [Stop::Arrivals, Stop::Everything] {
@@ -280,7 +332,7 @@ fn a_stop_of_one_arm_ends_both_whoevers_turn_it_is() {
             for at in [50, 300, 777, 1_000] {
                 let arms = pair(
                     &[],
-                    [always(answer()), always(answer_of(48, "0.000032"))],
+                    &[always(answer()), always(answer_of(48, "0.000032"))],
                     move |shared, _, clock| async move {
                         clock.sleep_until(Offset::from_duration(MS * at)).await;
                         shared[stopped].stop(stop);
@@ -308,7 +360,7 @@ fn an_arm_that_never_comes_is_not_waited_for() {
     let never = Scripted::new(|_, _| Answer::Hang);
     let arms = pair(
         &[],
-        [always(answer()), never],
+        &[always(answer()), never],
         |shared, [_, seat], clock| async move {
             clock.sleep_until(Offset::from_duration(MS * 900)).await;
             seat.close();
@@ -324,9 +376,10 @@ fn an_arm_that_never_comes_is_not_waited_for() {
 #[test]
 fn one_budget_ends_both_arms() {
     // A request reserves some 0.0003 dollars and costs a tenth of that.
+    let mut measured = 0;
     for budget in ["\"0.0006 USD\"", "\"0.0009 USD\"", "\"0.0015 USD\""] {
         let budget = [("pricing.budget", budget)];
-        let arms = undisturbed(&budget, [always(answer()), always(answer())]);
+        let arms = undisturbed(&budget, &[always(answer()), always(answer())]);
         holds(&arms);
         let said: Vec<&String> = arms.iter().flat_map(|arm| &arm.warnings).collect();
         assert!(
@@ -336,6 +389,8 @@ fn one_budget_ends_both_arms() {
         for arm in &arms {
             assert_eq!(arm.stopped, Stop::Arrivals);
             assert!(arm.blocks.len() < 6, "{:?}", arm.blocks);
+            measured += arm.measured().count();
         }
     }
+    assert!(measured > 0, "some end in the warm-up, and some in a turn");
 }

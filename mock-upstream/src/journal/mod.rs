@@ -48,6 +48,9 @@ pub struct JournalEntry {
     /// Frames that held a token event: how many pieces the answer was written in.
     #[serde(default)]
     pub token_writes: Option<u64>,
+    /// Keep-alives that were written into silences.
+    #[serde(default)]
+    pub keep_alives: Option<u64>,
     /// When the latest frame was written.
     pub last_write_ns: Option<u64>,
     /// Frames of the script. One frame is one write and one HTTP chunk: an event, unless the configuration's `delivery`

@@ -105,6 +105,7 @@ pub fn refusal(bytes: &[u8]) -> String {
 }
 
 /// An event of a stream, as it is framed.
+#[derive(Clone, Copy, Debug)]
 enum Framed<'a> {
     Comment,
     Data(&'a str),

@@ -307,7 +307,7 @@ struct Blocks<'a> {
     told: Vec<Told>,
     open: Option<Block>,
     /// Blocks that were opened.
-    blocks: usize,
+    count: usize,
     calls: Vec<Pending<'a>>,
     /// The first call that was not opened.
     next: usize,
@@ -319,7 +319,7 @@ fn message_events(heard: &[Heard], asked: &Asked) -> Vec<Told> {
         at: Duration::ZERO,
         told: Vec::new(),
         open: None,
-        blocks: 0,
+        count: 0,
         calls: Vec::new(),
         next: 0,
         signature: None,
@@ -418,14 +418,14 @@ impl Blocks<'_> {
                 json!({"type": "tool_use", "id": call.id, "name": call.name, "input": {}})
             }
         };
-        let index = self.blocks;
+        let index = self.count;
         self.tell(json!({"type": "content_block_start", "index": index, "content_block": content}));
-        self.blocks += 1;
+        self.count += 1;
         self.open = Some(block);
     }
 
     fn delta(&mut self, delta: &Value) {
-        let index = self.blocks - 1;
+        let index = self.count - 1;
         self.tell(json!({"type": "content_block_delta", "index": index, "delta": delta}));
     }
 
@@ -437,7 +437,7 @@ impl Blocks<'_> {
             let signature = self.signature.take().unwrap_or("signed");
             self.delta(&json!({"type": "signature_delta", "signature": signature}));
         }
-        let index = self.blocks - 1;
+        let index = self.count - 1;
         self.tell(json!({"type": "content_block_stop", "index": index}));
     }
 

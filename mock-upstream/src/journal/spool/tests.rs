@@ -24,6 +24,7 @@ fn entry(seq: u64, nonce: &str) -> JournalEntry {
         first_token_write_ns: None,
         last_token_write_ns: None,
         token_writes: Some(0),
+        keep_alives: Some(0),
         last_write_ns: Some(4),
         frames: 5,
         frames_written: 5,

@@ -231,7 +231,7 @@ impl Writer<'_> {
 
     fn keep_alive(&mut self, at: Duration) {
         let bytes = std::mem::take(&mut self.keep_alives.bytes);
-        self.push(at, Content::NOTHING, &bytes);
+        self.push(at, Content::KEEP_ALIVE, &bytes);
         self.keep_alives.bytes = bytes;
     }
 

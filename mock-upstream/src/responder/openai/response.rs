@@ -169,6 +169,7 @@ pub(in crate::responder) fn stream(ask: &Ask, reply: &Reply, behaviour: &Behavio
             }
             let content = Content {
                 has_cost: usage_content.has_cost,
+                keep_alives: 0,
                 ..Content::TOKENS
             };
             chunks.push(*at, content, &delta, Some(finish));
