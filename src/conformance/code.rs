@@ -71,8 +71,8 @@ pub enum SeenOn {
 }
 
 impl SeenOn {
-    /// The attempts in words.
-    pub(super) const fn words(self) -> &'static str {
+    /// The attempts in a word or two.
+    pub const fn noun(self) -> &'static str {
         match self {
             Self::Answers | Self::Written | Self::Answered => "answers",
             Self::Streams | Self::Timed => "streams",

@@ -198,7 +198,7 @@ impl Findings {
         };
         format!(
             "in {attempts} of {of} {} on the {endpoint} endpoint {}{times}{first}",
-            on.words(),
+            on.noun(),
             code.words()
         )
     }

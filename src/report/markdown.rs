@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::answers as words;
 use super::bill;
 use super::console::basis;
 use super::format::{NOTHING, amount, bias, count, ms, number, percent};
-use super::tables::{Table, discrepancies, parts};
+use super::tables::{Table, calls_by_load, discrepancies, parts};
 use super::{EndpointReport, InclusiveMs, Report};
 use crate::metrics::Metric;
 use crate::verdict::{GateStatus, Status};
@@ -18,6 +19,8 @@ pub fn markdown(report: &Report) -> String {
     requests_and_latency(&mut out, report);
     throughput_and_cost(&mut out, report);
     bill_tables(&mut out, report);
+    calls_and_streams(&mut out, report);
+    answers(&mut out, report);
     findings(&mut out, report);
     put(&mut out, &format!("\n{}", basis(report)));
     out
@@ -207,6 +210,94 @@ fn throughput_and_cost(out: &mut String, report: &Report) {
                 None => NOTHING.to_owned(),
             }
         });
+    }
+}
+
+fn calls_and_streams(out: &mut String, report: &Report) {
+    let known = |value: Option<u64>| value.map_or_else(|| NOTHING.to_owned(), count);
+    let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
+    let calls = |e: &EndpointReport| e.tool_calls.returned + e.tool_calls.missing.unwrap_or(0);
+    if report.endpoints.values().any(|e| calls(e) > 0) {
+        table(out, report, "Tool calls");
+        row(out, report, "returned", |e| count(e.tool_calls.returned));
+        row(out, report, "valid JSON", |e| {
+            count(e.tool_calls.valid_json)
+        });
+        row(out, report, "valid by schema", |e| {
+            known(e.tool_calls.schema_valid)
+        });
+        row(out, report, "of unknown tools", |e| {
+            count(e.tool_calls.unknown_name)
+        });
+        row(out, report, "missing", |e| known(e.tool_calls.missing));
+        row(out, report, "extra", |e| known(e.tool_calls.extra));
+    }
+    draw(out, calls_by_load(report).into_iter());
+    if report.endpoints.values().any(|e| e.loops.is_some()) {
+        table(out, report, "Sessions with turns");
+        row(out, report, "ended", |e| {
+            or_nothing(e.loops.as_ref().map(words::ended))
+        });
+        row(out, report, "completed", |e| {
+            or_nothing(e.loops.as_ref().and_then(|l| l.completed).map(percent))
+        });
+        row(out, report, "turns", |e| {
+            or_nothing(e.loops.as_ref().and_then(words::turns))
+        });
+        row(out, report, "time, ms", |e| {
+            or_nothing(words::p50_p95(
+                e.loops.as_ref().and_then(|l| l.time_ms.as_ref()),
+            ))
+        });
+    }
+    if report
+        .endpoints
+        .values()
+        .any(|e| e.smoothness.is_some_and(|s| s.judged > 0))
+    {
+        table(out, report, "Streams, against how they were written");
+        row(out, report, "time here / there", |e| {
+            or_nothing(words::ratio(e.smoothness.and_then(|s| s.span_ratio)))
+        });
+        row(out, report, "came", |e| {
+            or_nothing(e.smoothness.as_ref().map(words::lumps))
+        });
+    }
+}
+
+fn answers(out: &mut String, report: &Report) {
+    if let Some(text) = words::checked(report) {
+        put(out, &format!("\n## Conformance\n\n{}.", escape(&text)));
+        items(out, &words::departures(report));
+    }
+    let notes = words::notes(report);
+    if !notes.is_empty() {
+        let text = escape(&notes.join(", "));
+        put(out, &format!("\nAlso seen, as real servers do it: {text}."));
+    }
+    if let Some(parity) = &report.parity {
+        let text = escape(&words::parity(parity));
+        put(
+            out,
+            &format!("\n## Parity\n\n{text} ({}).", escape(&parity.basis)),
+        );
+        if let Some(text) = words::shifts(parity) {
+            put(out, &format!("\n{}.", escape(&text)));
+        }
+        items(out, &words::differences(parity));
+    }
+}
+
+fn items(out: &mut String, items: &[words::Item]) {
+    if !items.is_empty() {
+        put(out, "");
+    }
+    for item in items {
+        let (about, message) = (escape(&item.about), escape(&item.message));
+        put(out, &format!("- **{}**, {about}: {message}", item.code));
+        if let Some(text) = &item.examples {
+            put(out, &format!("  {}", escape(text)));
+        }
     }
 }
 

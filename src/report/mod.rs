@@ -5,6 +5,7 @@
 //! otherwise, money is decimal text, and what was not measured is `null`, never zero. The load second
 //! by second has a file of its own, `series.csv`.
 
+mod answers;
 mod assembly;
 mod bill;
 mod conformance;

@@ -1,6 +1,6 @@
 //! The tables of a bill, as texts: the console and Markdown forms draw them.
 
-use super::format::{NOTHING, amount, bias, count, money, percent};
+use super::format::{NOTHING, amount, bias, count, money, ms, percent};
 use super::{CostGroup, Mode, OffByLoad, Report};
 use crate::money::Money;
 use crate::record::Class;
@@ -114,6 +114,46 @@ fn surfaces(report: &Report) -> Option<Table> {
     Some(Table {
         title: "cost by surface",
         heads: vec!["attempts", "recorded", "decimals"],
+        rows,
+        more: 0,
+    })
+}
+
+/// Tool calls by the requests in flight; `None` where each endpoint has one range.
+pub(super) fn calls_by_load(report: &Report) -> Option<Table> {
+    let by_load = |e: &super::EndpointReport| e.tool_calls.by_in_flight.clone();
+    if report.endpoints.values().all(|e| by_load(e).len() < 2) {
+        return None;
+    }
+    let mut rows = Vec::new();
+    for (endpoint, e) in &report.endpoints {
+        for at in by_load(e) {
+            let (min, max) = (u64::from(at.in_flight_min), u64::from(at.in_flight_max));
+            let range = if min == max {
+                count(min)
+            } else {
+                format!("{} to {}", count(min), count(max))
+            };
+            let time = at.time_to_tool_call_ms;
+            rows.push(vec![
+                format!("{endpoint} at {range} in flight"),
+                count(at.calls),
+                count(at.valid_json),
+                at.schema_valid.map_or_else(nothing, count),
+                time.map_or_else(nothing, |t| ms(t.p50)),
+                time.map_or_else(nothing, |t| ms(t.p95)),
+            ]);
+        }
+    }
+    Some(Table {
+        title: "tool calls by load",
+        heads: vec![
+            "calls",
+            "valid JSON",
+            "by schema",
+            "complete p50, ms",
+            "p95",
+        ],
         rows,
         more: 0,
     })

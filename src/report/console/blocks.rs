@@ -150,7 +150,7 @@ pub(super) fn classes(out: &mut String, endpoints: &[(&Endpoint, &EndpointReport
         return;
     }
     let head = format!(
-        "{:>8}{:>10}{:>10}{:>10}",
+        "{:>7}{:>10}{:>10}{:>10}",
         "ok", "ttft p95", "ttfb p95", "e2e p95"
     );
     title(out, "by class", &vec![head; endpoints.len()], paint);
@@ -171,7 +171,7 @@ pub(super) fn classes(out: &mut String, endpoints: &[(&Endpoint, &EndpointReport
                     latency.map_or_else(|| NOTHING.to_owned(), |l| ms(l.p95))
                 };
                 format!(
-                    "{:>8}{:>10}{:>10}{:>10}",
+                    "{:>7}{:>10}{:>10}{:>10}",
                     count(class.requests.ok),
                     p95("ttft"),
                     p95("ttfb"),
@@ -295,6 +295,25 @@ pub(super) fn tool_calls(
         "valid JSON",
         &each(&|e| count(e.tool_calls.valid_json)),
     );
+    let known = |value: Option<u64>| value.map_or_else(|| NOTHING.to_owned(), count);
+    let fitting = each(&|e| known(e.tool_calls.schema_valid));
+    if fitting.iter().any(|n| n != NOTHING) {
+        row(out, "valid by schema", &fitting);
+    }
+    let unknown = each(&|e| count(e.tool_calls.unknown_name));
+    if unknown.iter().any(|n| n != "0") {
+        row_painted(out, "of unknown tools", &unknown, |text| paint.bad(text));
+    }
+    let rates = each(&|e| {
+        let rate = e.tool_calls.argument_bytes_per_s;
+        rate.map_or_else(
+            || NOTHING.to_owned(),
+            |r| format!("p50 {}, p5 {}", count(r.p50), count(r.p5)),
+        )
+    });
+    if rates.iter().any(|text| text != NOTHING) {
+        row(out, "argument bytes/s", &rates);
+    }
     let missing = each(&|e| {
         e.tool_calls
             .missing
@@ -302,6 +321,10 @@ pub(super) fn tool_calls(
     });
     if missing.iter().any(|m| m != NOTHING) {
         row(out, "missing", &missing);
+    }
+    let extra = each(&|e| known(e.tool_calls.extra));
+    if extra.iter().any(|n| n != NOTHING && n != "0") {
+        row_painted(out, "extra", &extra, |text| paint.bad(text));
     }
     out.push('\n');
 }

@@ -71,7 +71,7 @@ pub(super) fn discrepancies(out: &mut String, report: &Report, paint: Paint) {
     draw(out, tables::discrepancies(report), paint);
 }
 
-fn draw(out: &mut String, tables: impl Iterator<Item = Table>, paint: Paint) {
+pub(super) fn draw(out: &mut String, tables: impl Iterator<Item = Table>, paint: Paint) {
     for Table {
         title,
         heads,

@@ -1,4 +1,4 @@
-//! The lists: findings, errors, departures from the protocol, warnings.
+//! The lists: findings about the bill, errors, warnings.
 
 use super::cost::discrepancies;
 use super::text::{Paint, WIDTH, item, line, wrap};
@@ -34,22 +34,6 @@ pub(super) fn lists(
         line(out, &paint.bold("errors"));
         for (endpoint, text, n) in errors.iter().take(LIST_MAX * endpoints.len()) {
             item(out, &format!("{} x {endpoint}: {text}", count(**n)));
-        }
-        out.push('\n');
-    }
-    let oddities: Vec<String> = endpoints
-        .iter()
-        .flat_map(|(endpoint, e)| {
-            e.requests
-                .oddities
-                .iter()
-                .map(move |(name, n)| format!("{} x {endpoint}: {name}", count(*n)))
-        })
-        .collect();
-    if !oddities.is_empty() {
-        line(out, &paint.bold("departures from the protocol"));
-        for text in &oddities {
-            item(out, text);
         }
         out.push('\n');
     }

@@ -1,16 +1,19 @@
 //! The report for a terminal of 100 columns: verdict first, endpoints side by side.
 
+mod answers;
 mod blocks;
 mod cost;
 mod lists;
 pub(crate) mod text;
 
 use super::bill::{self, Came};
+use super::tables;
 use super::{EndpointReport, Report};
 use crate::endpoint::Endpoint;
 use crate::verdict::{GateStatus, Status};
+use answers::{answers, loops, streams};
 use blocks::{classes, latencies, requests, throughput, tokens, tool_calls};
-use cost::cost;
+use cost::{cost, draw};
 use lists::lists;
 use text::{Paint, WIDTH, item, line, title, wrap};
 
@@ -41,7 +44,11 @@ pub fn console(report: &Report, color: bool) -> String {
     throughput(&mut out, &each, paint);
     tokens(&mut out, &each, paint);
     tool_calls(&mut out, &endpoints, &each, paint);
+    loops(&mut out, &each, paint);
+    streams(&mut out, &endpoints, &each, paint);
     cost(&mut out, report, &each, paint);
+    draw(&mut out, tables::calls_by_load(report).into_iter(), paint);
+    answers(&mut out, report, paint);
     lists(&mut out, report, &endpoints, paint);
     out
 }

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 /// Width of the names at the left.
-pub(super) const LABEL: usize = 19;
+pub(super) const LABEL: usize = 26;
 
 /// Width of an endpoint's column.
-pub(super) const COLUMN: usize = 38;
+pub(super) const COLUMN: usize = 37;
 
 /// Widest line; longer texts are wrapped.
 pub(crate) const WIDTH: usize = 100;
