@@ -344,7 +344,7 @@ fn usage_is_held_against_the_upstreams() {
     let message = &checker.findings(Endpoint::Anthropic)[0].message;
     assert_eq!(
         message,
-        "in 1 of 1 answers on the anthropic endpoint the reported usage is not the upstream's: reported 8 in / 10 out, the upstream counted 100 / 10"
+        "in 1 of 1 answers on the anthropic endpoint, the reported usage is not the upstream's: reported 8 in / 10 out, the upstream counted 100 / 10"
     );
 }
 

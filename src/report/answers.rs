@@ -5,10 +5,9 @@ use super::format::{count, ms, number};
 use super::{Conformance, Latency, Loops, Parity, Report, Share, Shift, Smoothness};
 use crate::conformance::Code;
 
-/// Something that was found: its code, how often, and a sentence.
+/// Something that was found: its code, a sentence that says how often, and where to look.
 pub(super) struct Item {
     pub code: String,
-    pub about: String,
     pub message: String,
     pub examples: Option<String>,
 }
@@ -77,18 +76,15 @@ fn some(part: u64, of: u64) -> String {
 
 /// The departures, those of one endpoint after those of the other.
 pub(super) fn departures(report: &Report) -> Vec<Item> {
-    let of_endpoint = report.endpoints.iter();
+    let of_endpoint = report.endpoints.values();
     of_endpoint
-        .flat_map(|(endpoint, e)| {
-            e.conformance.findings.iter().map(move |finding| {
-                let on = finding.code.seen_on().noun();
-                let (attempts, of) = (count(finding.attempts), count(finding.of));
+        .flat_map(|e| {
+            e.conformance.findings.iter().map(|finding| {
                 let examples: Vec<String> = (finding.examples.iter())
                     .map(|e| e.file.clone().unwrap_or_else(|| e.trace_id.clone()))
                     .collect();
                 Item {
                     code: finding.code.to_string(),
-                    about: format!("{endpoint}: {attempts} of {of} {on}"),
                     message: finding.message.clone(),
                     examples: listed(&examples),
                 }
@@ -178,7 +174,6 @@ pub(super) fn differences(parity: &Parity) -> Vec<Item> {
             .collect();
         Item {
             code: finding.code.to_string(),
-            about: format!("{} of {} pairs", count(finding.count), count(finding.of)),
             message: finding.message.clone(),
             examples: listed(&examples),
         }
@@ -187,7 +182,7 @@ pub(super) fn differences(parity: &Parity) -> Vec<Item> {
 }
 
 fn listed(examples: &[String]) -> Option<String> {
-    (!examples.is_empty()).then(|| format!("for example {}", examples.join(", ")))
+    (!examples.is_empty()).then(|| format!("e.g. {}", examples.join(", ")))
 }
 
 /// How sessions ended.
