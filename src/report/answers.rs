@@ -233,3 +233,69 @@ pub(super) fn ratio(share: Option<Share>) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn pairs_are_told_with_what_they_are_not() {
+        let shift = Shift {
+            count: 80,
+            median: -1.5,
+            low: Some(-2.0),
+            high: Some(0.25),
+        };
+        let mut held = Parity {
+            mode: "exact".to_owned(),
+            basis: String::new(),
+            pairs: 1_200,
+            exact: 1_200,
+            left_out: 0,
+            unpaired: 3,
+            uncompared: 0,
+            findings: Vec::new(),
+            latency_ms: BTreeMap::from([
+                ("e2e".to_owned(), None),
+                ("ttft".to_owned(), Some(shift)),
+            ]),
+            tokens: None,
+        };
+        assert_eq!(
+            parity(&held),
+            "no difference in 1,200 pairs, compared exactly; 3 requests without a counterpart"
+        );
+        assert_eq!(
+            shifts(&held).as_deref(),
+            Some(
+                "anthropic against openai in the same pair, at the median: ttft -1.50 ms (-2.00 to +0.25)"
+            )
+        );
+        (held.pairs, held.exact, held.unpaired) = (4, 0, 0);
+        assert_eq!(
+            parity(&held),
+            "no difference in 4 pairs, by structure and price"
+        );
+        held.pairs = 0;
+        assert_eq!(parity(&held), "no pairs");
+    }
+
+    #[test]
+    fn streams_that_came_at_once_are_counted_of_those_that_could() {
+        let mut came = Smoothness {
+            streams: 20,
+            judged: 10,
+            fake: 2,
+            buffered: None,
+            span_ratio: None,
+            events_per_batch: None,
+            events_per_write: None,
+        };
+        assert_eq!(lumps(&came), "2 at once, of 10");
+        came.buffered = Some(1);
+        assert_eq!(lumps(&came), "2 at once, 1 in lumps, of 10");
+        assert_eq!(ratio(None), None);
+    }
+}
