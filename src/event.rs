@@ -146,7 +146,7 @@ pub enum Oddity {
     /// Something for a content block or call that was never opened; the end of a block that is
     /// closed.
     OutOfBlock,
-    /// Events after the terminator (some gateways put the cost there).
+    /// Events without content after the terminator (some gateways put the cost there).
     AfterTerminator,
     /// The content type is not what the mode asks for.
     ContentType,
@@ -155,7 +155,7 @@ pub enum Oddity {
     /// A token count that is negative, fractional or no number; it was not taken.
     UsageNotANumber,
     /// A delta for a block after its stop; content, or the begin or end of a block, after the stop
-    /// reason.
+    /// reason or the terminator.
     DeltaAfterStop,
     /// A block that begins while another is open.
     BlocksOverlap,

@@ -197,7 +197,7 @@ impl Findings {
             None => String::new(),
         };
         format!(
-            "in {attempts} of {of} {} on the {endpoint} endpoint {}{times}{first}",
+            "in {attempts} of {of} {} on the {endpoint} endpoint, {}{times}{first}",
             on.noun(),
             code.words()
         )

@@ -121,10 +121,10 @@ impl State {
             return false;
         };
         if progress.terminated {
-            sink(Event::Oddity(if fields.kind == "message_stop" {
-                Oddity::TerminatorRepeated
-            } else {
-                Oddity::AfterTerminator
+            sink(Event::Oddity(match &*fields.kind {
+                "message_stop" => Oddity::TerminatorRepeated,
+                kind if kind.starts_with("content_block_") => Oddity::DeltaAfterStop,
+                _ => Oddity::AfterTerminator,
             }));
             self.count(fields.usage.as_ref(), true, sink);
             return false;

@@ -208,7 +208,14 @@ impl State {
             return false;
         };
         if progress.terminated {
-            sink(Event::Oddity(Oddity::AfterTerminator));
+            let mut choices = chunk.choices.iter().flatten();
+            sink(Event::Oddity(
+                if choices.any(|choice| choice.delta.speaks()) {
+                    Oddity::DeltaAfterStop
+                } else {
+                    Oddity::AfterTerminator
+                },
+            ));
             self.count(chunk.usage.as_ref(), sink);
             return false;
         }

@@ -5,10 +5,9 @@ use super::format::{count, ms, number};
 use super::{Conformance, Latency, Loops, Parity, Report, Share, Shift, Smoothness};
 use crate::conformance::Code;
 
-/// Something that was found: its code, how often, and a sentence.
+/// Something that was found: its code, a sentence that says how often, and where to look.
 pub(super) struct Item {
     pub code: String,
-    pub about: String,
     pub message: String,
     pub examples: Option<String>,
 }
@@ -77,18 +76,15 @@ fn some(part: u64, of: u64) -> String {
 
 /// The departures, those of one endpoint after those of the other.
 pub(super) fn departures(report: &Report) -> Vec<Item> {
-    let of_endpoint = report.endpoints.iter();
+    let of_endpoint = report.endpoints.values();
     of_endpoint
-        .flat_map(|(endpoint, e)| {
-            e.conformance.findings.iter().map(move |finding| {
-                let on = finding.code.seen_on().noun();
-                let (attempts, of) = (count(finding.attempts), count(finding.of));
+        .flat_map(|e| {
+            e.conformance.findings.iter().map(|finding| {
                 let examples: Vec<String> = (finding.examples.iter())
                     .map(|e| e.file.clone().unwrap_or_else(|| e.trace_id.clone()))
                     .collect();
                 Item {
                     code: finding.code.to_string(),
-                    about: format!("{endpoint}: {attempts} of {of} {on}"),
                     message: finding.message.clone(),
                     examples: listed(&examples),
                 }
@@ -178,7 +174,6 @@ pub(super) fn differences(parity: &Parity) -> Vec<Item> {
             .collect();
         Item {
             code: finding.code.to_string(),
-            about: format!("{} of {} pairs", count(finding.count), count(finding.of)),
             message: finding.message.clone(),
             examples: listed(&examples),
         }
@@ -187,7 +182,7 @@ pub(super) fn differences(parity: &Parity) -> Vec<Item> {
 }
 
 fn listed(examples: &[String]) -> Option<String> {
-    (!examples.is_empty()).then(|| format!("for example {}", examples.join(", ")))
+    (!examples.is_empty()).then(|| format!("e.g. {}", examples.join(", ")))
 }
 
 /// How sessions ended.
@@ -237,4 +232,70 @@ pub(super) fn ratio(share: Option<Share>) -> Option<String> {
             number(s.p95)
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn pairs_are_told_with_what_they_are_not() {
+        let shift = Shift {
+            count: 80,
+            median: -1.5,
+            low: Some(-2.0),
+            high: Some(0.25),
+        };
+        let mut held = Parity {
+            mode: "exact".to_owned(),
+            basis: String::new(),
+            pairs: 1_200,
+            exact: 1_200,
+            left_out: 0,
+            unpaired: 3,
+            uncompared: 0,
+            findings: Vec::new(),
+            latency_ms: BTreeMap::from([
+                ("e2e".to_owned(), None),
+                ("ttft".to_owned(), Some(shift)),
+            ]),
+            tokens: None,
+        };
+        assert_eq!(
+            parity(&held),
+            "no difference in 1,200 pairs, compared exactly; 3 requests without a counterpart"
+        );
+        assert_eq!(
+            shifts(&held).as_deref(),
+            Some(
+                "anthropic against openai in the same pair, at the median: ttft -1.50 ms (-2.00 to +0.25)"
+            )
+        );
+        (held.pairs, held.exact, held.unpaired) = (4, 0, 0);
+        assert_eq!(
+            parity(&held),
+            "no difference in 4 pairs, by structure and price"
+        );
+        held.pairs = 0;
+        assert_eq!(parity(&held), "no pairs");
+    }
+
+    #[test]
+    fn streams_that_came_at_once_are_counted_of_those_that_could() {
+        let mut came = Smoothness {
+            streams: 20,
+            judged: 10,
+            fake: 2,
+            buffered: None,
+            span_ratio: None,
+            events_per_batch: None,
+            events_per_write: None,
+        };
+        assert_eq!(lumps(&came), "2 at once, of 10");
+        came.buffered = Some(1);
+        assert_eq!(lumps(&came), "2 at once, 1 in lumps, of 10");
+        assert_eq!(ratio(None), None);
+    }
 }

@@ -293,8 +293,10 @@ fn items(out: &mut String, items: &[words::Item]) {
         put(out, "");
     }
     for item in items {
-        let (about, message) = (escape(&item.about), escape(&item.message));
-        put(out, &format!("- **{}**, {about}: {message}", item.code));
+        put(
+            out,
+            &format!("- **{}**: {}", item.code, escape(&item.message)),
+        );
         if let Some(text) = &item.examples {
             put(out, &format!("  {}", escape(text)));
         }

@@ -570,6 +570,12 @@ impl Check<'_> {
                             ),
                         );
                     }
+                    if gate.is_about_parity() && endpoints != Endpoints::Both {
+                        self.say(
+                            &key,
+                            format!("`{expression}`: parity needs `target.endpoint = \"both\"`"),
+                        );
+                    }
                     if gate.is_about_goodput() && limits.is_none() {
                         self.say(&key, format!("`{expression}`: goodput needs `[limits]`"));
                     }

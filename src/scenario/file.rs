@@ -24,8 +24,10 @@ pub struct File {
     /// One line on what it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Claims that must hold, as in `ttft p95 < 800ms`; an unprefixed one must hold on each
-    /// endpoint.
+    /// Claims that must hold, as in `ttft p95 < 800ms`, `cost.findings == 0`,
+    /// `conformance.findings == 0`, `parity.findings == 0` (both endpoints side by side),
+    /// `tool_calls.schema_valid == 100%` or `loops.completed >= 99%`; an unprefixed one must hold on
+    /// each endpoint. What was not measured never passes.
     #[serde(default)]
     pub gates: Vec<String>,
     /// What is loaded.

@@ -269,3 +269,52 @@ fn a_load_that_was_not_sent_is_said() {
     endpoint.counts.sent -= 2;
     assert!(unsent(&summary));
 }
+
+#[test]
+fn gates_on_findings_pass_only_where_everything_was_looked_at() {
+    let looked = |findings, of, unread| Looked {
+        findings,
+        of,
+        unread,
+    };
+    let judged = |gate: &str, found: &Found| {
+        let gates = [Gate::parse(gate).expect(gate)];
+        let summary = summary(&[(Outcome::Ok, 1, 1)]);
+        let validity = validity(&gates, None, &summary, &Evidence::default());
+        let bills = BTreeMap::new();
+        let verdict = judge(&gates, &summary, &bills, found, &validity, End::Complete);
+        verdict.gates[0].status
+    };
+    for (of_conformance, status) in [
+        (None, GateStatus::NoData),
+        (Some(looked(0, 0, 0)), GateStatus::NoData),
+        (Some(looked(0, 9, 0)), GateStatus::Passed),
+        (Some(looked(1, 9, 0)), GateStatus::Failed),
+        (Some(looked(0, 9, 2)), GateStatus::Inconclusive),
+        (Some(looked(1, 9, 2)), GateStatus::Failed),
+    ] {
+        let found = Found {
+            conformance: of_conformance
+                .map(|looked| (Endpoint::OpenAi, looked))
+                .into_iter()
+                .collect(),
+            parity: of_conformance,
+        };
+        for gate in ["conformance.findings == 0", "parity.findings == 0"] {
+            assert_eq!(judged(gate, &found), status, "{gate}: {of_conformance:?}");
+        }
+    }
+    // Nothing called a tool, and no session had several turns.
+    for gate in [
+        "tool_calls.schema_valid == 100%",
+        "loops.completed >= 99%",
+        "time_to_first_tool_delta p50 < 1s",
+        "time_to_all_tool_calls max < 1s",
+    ] {
+        assert_eq!(
+            judged(gate, &Found::default()),
+            GateStatus::NoData,
+            "{gate}"
+        );
+    }
+}

@@ -374,7 +374,7 @@ fn after_the_terminator_only_the_bill_counts() {
             "junk",
         ]),
         "terminator
-        odd after_terminator | usage input=1
+        odd delta_after_stop | usage input=1
         odd after_terminator | cost 1 0.00001230
         odd terminator_repeated
         odd after_terminator",

@@ -9,7 +9,7 @@ use crate::report::format::{NOTHING, count, percent};
 use crate::report::{EndpointReport, Report};
 
 /// Kinds of findings shown; `report.json` has all.
-const ITEMS_MAX: usize = 12;
+const ITEMS_MAX: usize = 24;
 
 /// Sessions of several turns.
 pub(super) fn loops(out: &mut String, each: &Each<'_>, paint: Paint) {
@@ -119,9 +119,12 @@ fn headed(out: &mut String, name: &str, text: &str, is_good: bool, paint: Paint)
 
 fn list(out: &mut String, items: &[Item], paint: Paint) {
     for item in items.iter().take(ITEMS_MAX) {
-        line(out, &format!("  {}  {}", paint.bad(&item.code), item.about));
-        for text in wrap(&item.message, WIDTH - 6) {
-            line(out, &format!("      {text}"));
+        let text = format!("{} {}", item.code, item.message);
+        for (n, part) in wrap(&text, WIDTH - 6).iter().enumerate() {
+            match part.strip_prefix(&item.code).filter(|_| n == 0) {
+                Some(rest) => line(out, &format!("  {}{rest}", paint.bad(&item.code))),
+                None => line(out, &format!("      {part}")),
+            }
         }
         for text in item.examples.iter().flat_map(|text| wrap(text, WIDTH - 6)) {
             line(out, &format!("      {}", paint.dim(&text)));

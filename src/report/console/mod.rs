@@ -44,10 +44,10 @@ pub fn console(report: &Report, color: bool) -> String {
     throughput(&mut out, &each, paint);
     tokens(&mut out, &each, paint);
     tool_calls(&mut out, &endpoints, &each, paint);
+    draw(&mut out, tables::calls_by_load(report).into_iter(), paint);
     loops(&mut out, &each, paint);
     streams(&mut out, &endpoints, &each, paint);
     cost(&mut out, report, &each, paint);
-    draw(&mut out, tables::calls_by_load(report).into_iter(), paint);
     answers(&mut out, report, paint);
     lists(&mut out, report, &endpoints, paint);
     out

@@ -309,6 +309,11 @@ impl Gate {
         )
     }
 
+    /// Whether this gate needs both endpoints.
+    pub const fn is_about_parity(&self) -> bool {
+        matches!(self.subject, Subject::Number(Number::ParityFindings))
+    }
+
     /// Whether this gate needs limits to mean anything.
     pub const fn is_about_goodput(&self) -> bool {
         matches!(self.subject, Subject::Number(Number::GoodputPerS))
