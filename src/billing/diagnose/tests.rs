@@ -644,8 +644,9 @@ proptest! {
                 let t = Tokens { input, read, write_5m, write_1h, output, reasoning: output / 3 };
                 let t = Tokens { input: t.input.min(1_999 - read - write_5m - write_1h), ..t };
                 let is_wrong = n % every == 0;
-                planted += u64::from(is_wrong);
                 let billed = if is_wrong { mistakes(t)[which].2 } else { t.cost(RATES) };
+                // At some sizes a mistake makes no other amount: as much output as input, swapped.
+                planted += u64::from(billed != t.cost(RATES));
                 t.attempt(endpoint, n, billed)
             })
             .collect();
@@ -654,7 +655,7 @@ proptest! {
         if planted > 2 {
             let told: Vec<(Code, u64)> = found.iter().map(|f| (f.code, f.count)).collect();
             prop_assert_eq!(told, [(code, planted)]);
-        } else {
+        } else if planted > 0 {
             let named = found.iter().any(|f| f.causes.iter().any(|c| c.code == code));
             prop_assert!(named, "{:?}", found);
         }
