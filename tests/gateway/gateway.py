@@ -33,9 +33,9 @@ SCENARIO = HERE.parent.parent / "scenarios" / "litellm.toml"
 READY_S = 120
 RUN_S = 180
 STOP_S = 15
-# What LiteLLM adds, at these many requests in flight; few requests, since no check rests on the times.
-LEVELS = (1, 4)
-OVERHEAD_REQUESTS, BLOCKS = 64, 8
+# What LiteLLM adds, with so many users; no check rests on the times. `--levels 1,8,32` takes minutes.
+LEVELS = (1, 8)
+OVERHEAD_REQUESTS, BLOCKS, OVERHEAD_S = 64, 8, 300
 # LiteLLM logs behind the answers' backs.
 SPEND_LOG_S = 30
 
@@ -228,10 +228,10 @@ class Stage:
         out, log = self.folder / "overhead", self.folder / "overhead.log"
         command = [self.options.weighbridge, "overhead", SCENARIO, "--out", out, "--quiet"]
         command += ["--direct", self.upstreams[leg.name], "--via", self.gateway]
-        command += ["--concurrency", ",".join(map(str, LEVELS))]
+        command += ["--concurrency", ",".join(map(str, self.options.levels))]
         command += ["--requests", str(OVERHEAD_REQUESTS), "--blocks", str(BLOCKS)]
-        command += ["--set", f"target.model={text(leg.model)}"]
-        return self.weighbridge(leg, command, log), out
+        command += ["--set", f"target.model={text(leg.model)}", "--budget", "20 USD"]
+        return self.weighbridge(leg, command, log, OVERHEAD_S), out
 
     def keep_bytes(self, facts, folder):
         """Writes what passed of the findings' examples: a file for each request and answer."""
@@ -245,7 +245,7 @@ class Stage:
                     answer = head.encode() + b"\n" + exchange.body
                     (folder / f"{stem}-answer.txt").write_bytes(answer)
 
-    def weighbridge(self, leg, command, log):
+    def weighbridge(self, leg, command, log, limit_s=RUN_S):
         """Runs it to its end; the exit code."""
         with open(log, "wb") as stream:
             try:
@@ -255,10 +255,10 @@ class Stage:
                     stdout=stream,
                     stderr=stream,
                     env=self.environment(),
-                    timeout=RUN_S,
+                    timeout=limit_s,
                 ).returncode
             except subprocess.TimeoutExpired as error:
-                raise Failure(f"leg {leg.name}: no end after {RUN_S} s; see {log}") from error
+                raise Failure(f"leg {leg.name}: no end after {limit_s} s; see {log}") from error
 
     def table(self, leg):
         """A price table with the leg's prices; its path."""
@@ -376,7 +376,7 @@ def check(options):
                 say(f"  FAILED `{name}` also passes on facts that were made wrong")
             done.append(facts)
         code, folder = stage.overhead(checks.CONTROL)
-        problems = list(checks.overhead(code, folder, LEVELS, OVERHEAD_REQUESTS, BLOCKS))
+        problems = list(checks.overhead(code, folder, options.levels, OVERHEAD_REQUESTS, BLOCKS))
         passed &= not problems
         say("overhead: what LiteLLM adds to the upstream of the control")
         say(f"  {'ok    ' if not problems else 'FAILED'} overhead")
@@ -415,6 +415,8 @@ def main():
     for name in ("weighbridge", "mock", "litellm", "work"):
         # Not resolved: a virtual environment is found by the path of its link.
         parser.add_argument(f"--{name}", type=lambda p: pathlib.Path(p).absolute(), required=True)
+    levels = {"type": lambda text: [int(n) for n in text.split(",")], "default": LEVELS}
+    parser.add_argument("--levels", **levels)
     parser.add_argument("--break", dest="broken", choices=("price", "surface", "truth", "model"))
     options = parser.parse_args()
     # A signal ends in the stage's exit, which stops the programs.
