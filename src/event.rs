@@ -168,9 +168,9 @@ pub enum Oddity {
     /// A stop reason that the content contradicts: calls, and not the reason of calls; or the other
     /// way round.
     StopReason,
-    /// `message_start` says that the input has no tokens.
+    /// `message_start` has no count of input tokens, or says that there are none.
     StartUsageZero,
-    /// The stream had no usage, though it was asked for or the protocol has one.
+    /// The end had no usage, though it was asked for or the protocol has one.
     UsageMissing,
     /// Counts that cannot be: more cached than there are, a total that is no sum, an output that
     /// shrinks.

@@ -214,9 +214,9 @@ impl State {
         self.open(message, sink);
         let usage = self.count(message.usage.as_ref(), false, sink);
         match usage.total_input(Endpoint::Anthropic) {
-            Some(0) => sink(Event::Oddity(Oddity::StartUsageZero)),
+            // That the end has no usage is another matter.
+            None | Some(0) => sink(Event::Oddity(Oddity::StartUsageZero)),
             Some(_) => {}
-            None => sink(Event::Oddity(Oddity::UsageMissing)),
         }
     }
 

@@ -282,7 +282,21 @@ fn counts_that_cannot_be() {
                 *event = event.replace("\"total_tokens\":", "\"total_tokens\":1");
             }
         },
+        &[],
+    );
+    changed(
+        OPENROUTER,
+        edit(4, r#""total_tokens":5"#, r#""total_tokens":4"#),
         odd,
+    );
+    changed(
+        ANTHROPIC,
+        edit(
+            15,
+            r#""output_tokens":5"#,
+            r#""cache_creation_input_tokens":400,"output_tokens":5"#,
+        ),
+        &[],
     );
     changed(
         ANTHROPIC,
@@ -310,7 +324,7 @@ fn counts_that_cannot_be() {
     changed(
         ANTHROPIC,
         edit(0, r#""input_tokens":1"#, r#""other":1"#),
-        &["usage_missing"],
+        &["start_usage_zero"],
     );
     changed(
         ANTHROPIC,
