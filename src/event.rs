@@ -177,7 +177,7 @@ pub enum Oddity {
     UsageInconsistent,
     /// The terminator came again.
     TerminatorRepeated,
-    /// A content block of text or thinking that closes without any.
+    /// A content block of text or thinking that closes without any, and that no output limit cut off.
     EmptyBlock,
     /// A list of tool calls without any.
     EmptyToolCalls,
@@ -187,7 +187,7 @@ pub enum Oddity {
     FinishMissing,
     /// The stop reason came again.
     FinishRepeated,
-    /// A thinking block without its signature.
+    /// A thinking block without its signature, that no output limit cut off.
     SignatureMissing,
     /// A first delta, or a whole message, without the role.
     RoleMissing,
