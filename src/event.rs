@@ -168,16 +168,16 @@ pub enum Oddity {
     /// A stop reason that the content contradicts: calls, and not the reason of calls; or the other
     /// way round.
     StopReason,
-    /// `message_start` says that the input has no tokens.
+    /// `message_start` has no count of input tokens, or says that there are none.
     StartUsageZero,
-    /// The stream had no usage, though it was asked for or the protocol has one.
+    /// The end had no usage, though it was asked for or the protocol has one.
     UsageMissing,
     /// Counts that cannot be: more cached than there are, a total that is no sum, an output that
     /// shrinks.
     UsageInconsistent,
     /// The terminator came again.
     TerminatorRepeated,
-    /// A content block of text or thinking that closes without any.
+    /// A content block of text or thinking that closes without any, and that no output limit cut off.
     EmptyBlock,
     /// A list of tool calls without any.
     EmptyToolCalls,
@@ -187,7 +187,7 @@ pub enum Oddity {
     FinishMissing,
     /// The stop reason came again.
     FinishRepeated,
-    /// A thinking block without its signature.
+    /// A thinking block without its signature, that no output limit cut off.
     SignatureMissing,
     /// A first delta, or a whole message, without the role.
     RoleMissing,

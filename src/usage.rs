@@ -81,12 +81,16 @@ impl Usage {
     }
 
     /// Takes over every count that `later` reports. Both protocols' later numbers replace
-    /// earlier ones (they are cumulative), so nothing is ever added.
+    /// earlier ones (they are cumulative), so nothing is ever added. The parts of an earlier
+    /// `cache_write` are no parts of another one, and go with it.
     pub fn overwrite(&mut self, later: &Self) {
         fn take(slot: &mut Option<u64>, later: Option<u64>) {
             if later.is_some() {
                 *slot = later;
             }
+        }
+        if later.cache_write.is_some() && later.cache_write != self.cache_write {
+            (self.cache_write_5m, self.cache_write_1h) = (None, None);
         }
         take(&mut self.input, later.input);
         take(&mut self.cache_read, later.cache_read);
@@ -167,6 +171,34 @@ mod tests {
             ..Usage::default()
         };
         assert_eq!(broken.uncached_input(Endpoint::OpenAi), None);
+    }
+
+    #[test]
+    fn the_parts_of_cache_writes_go_with_their_sum() {
+        let split = Usage {
+            cache_write: Some(100),
+            cache_write_5m: Some(100),
+            cache_write_1h: Some(0),
+            ..Usage::default()
+        };
+        let whole = |cache_write| Usage {
+            cache_write,
+            ..Usage::default()
+        };
+        let after = |later: &Usage| {
+            let mut usage = split;
+            usage.overwrite(later);
+            usage
+        };
+        assert_eq!(after(&whole(Some(400))), whole(Some(400)));
+        assert_eq!(after(&whole(Some(100))), split);
+        assert_eq!(after(&whole(None)), split);
+        let later = Usage {
+            cache_write: Some(400),
+            cache_write_1h: Some(300),
+            ..Usage::default()
+        };
+        assert_eq!(after(&later), later);
     }
 
     #[test]

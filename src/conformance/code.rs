@@ -261,9 +261,9 @@ codes! {
         /// `message_start` came again, or not first.
         MessageStartWrong = "MESSAGE_START_WRONG",
             "`message_start` came again or not first",
-        /// `message_start` says that the input has no tokens.
+        /// `message_start` has no count of input tokens, or says that there are none.
         StartUsageZero = "START_USAGE_ZERO",
-            "`message_start` says that the input has no tokens",
+            "`message_start` counts no input tokens",
         /// The stop reason came again.
         FinishRepeated = "FINISH_REPEATED",
             "the stop reason came more than once",

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use super::Distribution;
 use crate::record::{CallRecord, Record, SessionEnd};
 
+/// The shortest time that gives a rate, in ns. Fragments that came in one write are read within
+/// microseconds: their rate would be that of the reader, not of the writer.
+const SHORTEST_SPAN_NS: u64 = 1_000_000;
+
 /// Tool calls, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ToolCalls {
@@ -56,7 +60,8 @@ pub struct CallsAtLoad {
 /// Tool calls by what the call records say.
 #[derive(Clone, Debug)]
 pub struct CallTimes {
-    /// Bytes of arguments a second from a call's announcement to its end, of calls that took a time.
+    /// Bytes of arguments a second from a call's announcement to its end, of calls that took
+    /// 1 ms or more.
     pub argument_bytes_per_s: Distribution,
     /// By requests in flight, in ranges that double: 1, 2 to 3, 4 to 7; by the lower end.
     pub by_in_flight: BTreeMap<u32, CallsAtLoad>,
@@ -75,8 +80,7 @@ impl CallTimes {
             .complete_ns
             .zip(call.announced_ns)
             .map(|(complete, announced)| complete.nanos_since(announced));
-        // A call that came in one piece has no rate.
-        if let Some(took) = took.filter(|took| *took > 0) {
+        if let Some(took) = took.filter(|took| *took >= SHORTEST_SPAN_NS) {
             let rate = u128::from(call.argument_bytes) * 1_000_000_000 / u128::from(took);
             let rate = u64::try_from(rate).unwrap_or(u64::MAX);
             self.argument_bytes_per_s.record(rate);
@@ -160,6 +164,7 @@ mod tests {
     use super::*;
     use crate::endpoint::Endpoint;
     use crate::record::{Outcome, Phase, Tally};
+    use crate::time::Offset;
 
     fn call(in_flight: Option<u32>, announced: u64, complete: u64) -> CallRecord {
         CallRecord {
@@ -206,6 +211,18 @@ mod tests {
             at,
             [(1, 1, 1, Some(200_000_000)), (4, 2, 1, Some(400_000_000))]
         );
+    }
+
+    #[test]
+    fn a_call_that_came_in_one_write_has_no_rate() {
+        let mut times = CallTimes::new();
+        for took in [0, 999_999, 1_000_000] {
+            let mut call = call(None, 100, 100);
+            call.complete_ns = Some(Offset::from_nanos(100_000_000 + took));
+            times.add(&call);
+        }
+        let rates = &times.argument_bytes_per_s;
+        assert_eq!((rates.count(), rates.max()), (1, Some(300_000)));
     }
 
     #[test]

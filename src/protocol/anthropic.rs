@@ -14,7 +14,7 @@ use super::lenient::{Count, Json, Lenient, Present, object};
 use super::response::{Named, ResponseId};
 use super::usage::{self, Reports};
 use crate::endpoint::Endpoint;
-use crate::event::{Event, Oddity};
+use crate::event::{Event, FinishReason, Oddity};
 use crate::usage::Usage;
 
 object! {
@@ -75,8 +75,8 @@ pub(super) struct State {
     /// The id that it had.
     id: ResponseId,
     blocks: Blocks,
-    /// Whether the stop reason came.
-    finished: bool,
+    /// The stop reason that came first.
+    finish: Option<FinishReason>,
     /// Whether the provider reported an error: what is missing after it is no news.
     failed: bool,
     usage: Reports,
@@ -214,9 +214,9 @@ impl State {
         self.open(message, sink);
         let usage = self.count(message.usage.as_ref(), false, sink);
         match usage.total_input(Endpoint::Anthropic) {
-            Some(0) => sink(Event::Oddity(Oddity::StartUsageZero)),
+            // That the end has no usage is another matter.
+            None | Some(0) => sink(Event::Oddity(Oddity::StartUsageZero)),
             Some(_) => {}
-            None => sink(Event::Oddity(Oddity::UsageMissing)),
         }
     }
 
@@ -241,10 +241,21 @@ impl State {
     }
 
     fn finish(&mut self, raw: &str, sink: &mut Sink<'_>) {
-        if self.finished && !raw.is_empty() {
+        if self.finish.is_some() && !raw.is_empty() {
             sink(Event::Oddity(Oddity::FinishRepeated));
         }
-        self.finished |= report_finish(raw, sink).is_some();
+        let reason = report_finish(raw, sink);
+        self.finish = self.finish.or(reason);
+        if self.finish.is_some() {
+            self.settle(sink);
+        }
+    }
+
+    /// The stop reason is known, or none will come. What the output limit cuts off may have come to
+    /// nothing.
+    fn settle(&mut self, sink: &mut Sink<'_>) {
+        let may_be_cut = self.finish == Some(FinishReason::Length);
+        self.blocks.settle(may_be_cut, sink);
     }
 
     fn start(&mut self, index: Count, content: &Content<'_>, sink: &mut Sink<'_>) {
@@ -252,7 +263,7 @@ impl State {
         if kind.is_none() {
             sink(Event::Oddity(Oddity::UnknownEvent));
         }
-        if self.finished {
+        if self.finish.is_some() {
             sink(Event::Oddity(Oddity::DeltaAfterStop));
         }
         let block = (self.blocks).open(number(index), kind.unwrap_or(Kind::Other), sink);
@@ -301,7 +312,7 @@ impl State {
         let index = number(index);
         match fits {
             None => sink(Event::Oddity(Oddity::UnknownEvent)),
-            Some(_) if self.finished => sink(Event::Oddity(Oddity::DeltaAfterStop)),
+            Some(_) if self.finish.is_some() => sink(Event::Oddity(Oddity::DeltaAfterStop)),
             Some(kind) => {
                 if let Some(oddity) = self.blocks.misfit(index, kind) {
                     sink(Event::Oddity(oddity));
@@ -343,19 +354,19 @@ impl State {
 
     /// `content_block_stop`.
     fn stop(&mut self, index: Count, sink: &mut Sink<'_>) {
-        if self.finished {
+        if self.finish.is_some() {
             sink(Event::Oddity(Oddity::DeltaAfterStop));
         }
-        match self.blocks.close(number(index)) {
-            Some((call, missing)) => {
-                if let Some(oddity) = missing {
-                    sink(Event::Oddity(oddity.into()));
-                }
+        match self.blocks.close(number(index), sink) {
+            Some(call) => {
                 if let Some(index) = call {
                     sink(Event::CallEnd { index });
                 }
+                if self.finish.is_some() {
+                    self.settle(sink);
+                }
             }
-            None if self.finished => {}
+            None if self.finish.is_some() => {}
             None => sink(Event::Oddity(Oddity::OutOfBlock)),
         }
     }
@@ -370,10 +381,11 @@ impl State {
                 sink(Event::CallEnd { index });
             }
         }
+        self.settle(sink);
         if self.failed {
             return;
         }
-        if !self.finished {
+        if self.finish.is_none() {
             sink(Event::Oddity(Oddity::FinishMissing));
         }
         if self.usage.lack_output() {
@@ -390,9 +402,7 @@ impl State {
             },
             !content.signature.is_empty(),
         );
-        if let Some(missing) = missing {
-            sink(Event::Oddity(missing.into()));
-        }
+        self.blocks.lacks(missing, sink);
         match &*content.kind {
             "text" => say(Event::Text, &content.text, sink),
             "thinking" => say(Event::Reasoning, &content.thinking, sink),

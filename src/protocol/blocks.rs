@@ -90,6 +90,9 @@ pub(super) struct Blocks {
     /// The index that the next block must have.
     next: u64,
     closed: Closed,
+    /// What the block lacks that closed last. The output limit may have cut it off, and only the
+    /// stop reason says so.
+    lack: Option<Missing>,
     /// Calls that were announced.
     calls: u32,
     /// Digests of their ids.
@@ -104,6 +107,7 @@ impl Blocks {
 
     /// A block begins; it is not yet among the open ones.
     pub fn open(&mut self, index: Option<u64>, kind: Kind, sink: &mut Sink<'_>) -> Block {
+        self.settle(false, sink);
         if !self.open.is_empty() {
             sink(Event::Oddity(Oddity::BlocksOverlap));
         }
@@ -164,13 +168,30 @@ impl Blocks {
         (block.kind == kind).then_some(&mut block.given)
     }
 
-    /// Closes a block: its call, and what it lacks. `None` if no such block is open.
-    pub fn close(&mut self, index: Option<u64>) -> Option<(Option<u32>, Option<Missing>)> {
+    /// Closes a block: its call. What it lacks is said once it is settled. `None` if no such block
+    /// is open.
+    pub fn close(&mut self, index: Option<u64>, sink: &mut Sink<'_>) -> Option<Option<u32>> {
         let block = self.open.remove(self.find(index)?);
         self.closed.add(block.index);
         let given = block.given;
-        let missing = Missing::of(block.kind, given.content, given.signature);
-        Some((given.call, missing))
+        self.lacks(
+            Missing::of(block.kind, given.content, given.signature),
+            sink,
+        );
+        Some(given.call)
+    }
+
+    /// A block closed, and lacks this. The one before it was not the last: no limit cut it off.
+    pub fn lacks(&mut self, missing: Option<Missing>, sink: &mut Sink<'_>) {
+        self.settle(false, sink);
+        self.lack = missing;
+    }
+
+    /// Says what the block lacks that closed last, unless it may be cut off.
+    pub fn settle(&mut self, may_be_cut: bool, sink: &mut Sink<'_>) {
+        if let Some(missing) = self.lack.take().filter(|_| !may_be_cut) {
+            sink(Event::Oddity(missing.into()));
+        }
     }
 
     /// Closes all that are open: the call of each.

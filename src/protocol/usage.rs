@@ -104,7 +104,8 @@ impl Reports {
 }
 
 /// Whether there can be such counts. Some providers count reasoning beside the output and in the
-/// total; where the total says so, that is no contradiction.
+/// total; where the total says so, that is no contradiction. Without a count of reasoning, a larger
+/// total may hold it; a smaller one cannot be.
 fn can_be(usage: &Usage, endpoint: Endpoint, is_final: bool) -> bool {
     if usage.input.is_some() && usage.uncached_input(endpoint).is_none() {
         return false;
@@ -117,13 +118,17 @@ fn can_be(usage: &Usage, endpoint: Endpoint, is_final: bool) -> bool {
     let Some(output) = usage.output.filter(|_| is_final) else {
         return true;
     };
-    let reasoning = usage.reasoning.unwrap_or(0);
     match (endpoint, usage.input, usage.total) {
         (Endpoint::OpenAi, Some(input), Some(total)) => {
             let sum = input.saturating_add(output);
-            sum == total && reasoning <= output || sum.saturating_add(reasoning) == total
+            match usage.reasoning {
+                None => total >= sum,
+                Some(reasoning) => {
+                    sum == total && reasoning <= output || sum.saturating_add(reasoning) == total
+                }
+            }
         }
-        _ => reasoning <= output,
+        _ => usage.reasoning.is_none_or(|reasoning| reasoning <= output),
     }
 }
 

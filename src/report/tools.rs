@@ -26,7 +26,7 @@ pub struct ToolCalls {
     pub extra: Option<u64>,
     /// Calls of a tool that was not offered.
     pub unknown_name: u64,
-    /// Bytes of arguments a second, from a call's announcement to its end; `null` if none took a time.
+    /// Bytes of arguments a second, from a call's announcement to its end; `null` if none took 1 ms.
     pub argument_bytes_per_s: Option<ArgumentRate>,
     /// The same by the requests in flight when theirs was sent; empty for older facts.
     pub by_in_flight: Vec<CallsAtLoad>,
@@ -35,7 +35,7 @@ pub struct ToolCalls {
 /// How fast arguments came, in bytes a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ArgumentRate {
-    /// Calls that took a time: those that came in one piece have no rate.
+    /// Calls that took 1 ms or more: those that came in one piece have no rate.
     pub count: u64,
     /// Mean of the calls' rates.
     pub mean: f64,

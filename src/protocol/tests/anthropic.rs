@@ -143,9 +143,9 @@ fn what_fits_no_open_block_is_counted() {
         odd delta_in_wrong_block | text "b"
         odd delta_in_wrong_block
         odd blocks_overlap | call 0 "t" "f"
-        odd empty_block
+
         arguments 0 {}
-        end 0
+        odd empty_block | end 0
         odd delta_after_stop
         odd block_index | call 1 "u" "g" | arguments 1 {"z":1}
         odd message_start

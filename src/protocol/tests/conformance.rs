@@ -282,7 +282,21 @@ fn counts_that_cannot_be() {
                 *event = event.replace("\"total_tokens\":", "\"total_tokens\":1");
             }
         },
+        &[],
+    );
+    changed(
+        OPENROUTER,
+        edit(4, r#""total_tokens":5"#, r#""total_tokens":4"#),
         odd,
+    );
+    changed(
+        ANTHROPIC,
+        edit(
+            15,
+            r#""output_tokens":5"#,
+            r#""cache_creation_input_tokens":400,"output_tokens":5"#,
+        ),
+        &[],
     );
     changed(
         ANTHROPIC,
@@ -310,7 +324,7 @@ fn counts_that_cannot_be() {
     changed(
         ANTHROPIC,
         edit(0, r#""input_tokens":1"#, r#""other":1"#),
-        &["usage_missing"],
+        &["start_usage_zero"],
     );
     changed(
         ANTHROPIC,
@@ -350,7 +364,7 @@ fn the_frame_of_a_message() {
 
 #[test]
 fn the_blocks_of_a_message() {
-    changed(ANTHROPIC, moved(7, 8), &["empty_block", "delta_after_stop"]);
+    changed(ANTHROPIC, moved(7, 8), &["delta_after_stop", "empty_block"]);
     changed(ANTHROPIC, without(7), &["empty_block"]);
     changed(ANTHROPIC, without(4), &["signature_missing"]);
     changed(
@@ -415,6 +429,49 @@ fn the_blocks_of_a_message() {
 }
 
 #[test]
+fn what_the_limit_cuts_off_lacks_nothing() {
+    let cut = |kept: usize, reason: &str| {
+        let mut data: Vec<String> = ANTHROPIC.iter().map(|&d| d.to_owned()).collect();
+        data.drain(kept..15);
+        data.insert(kept, ANTHROPIC[5].replace("0", "INDEX"));
+        let index = if kept > 6 { "1" } else { "0" };
+        data[kept] = data[kept].replace("INDEX", index);
+        data[kept + 1] = data[kept + 1].replace("tool_use", reason);
+        let data: Vec<&str> = data.iter().map(String::as_str).collect();
+        oddities(Endpoint::Anthropic, &data)
+    };
+    // Thinking without its signature, thinking that had only begun, and text that had.
+    for (kept, lack) in [
+        (4, "signature_missing"),
+        (2, "empty_block"),
+        (7, "empty_block"),
+    ] {
+        assert_eq!(cut(kept, "end_turn"), [lack], "{kept}");
+        assert!(cut(kept, "max_tokens").is_empty(), "{kept}");
+    }
+    // A block before the last was not cut off.
+    changed(
+        ANTHROPIC,
+        |data| {
+            edit(15, "tool_use", "max_tokens")(data);
+            data.drain(9..15);
+            without(4)(data);
+        },
+        &["signature_missing"],
+    );
+    let body = |reason: &str| {
+        let body = format!(
+            r#"{{"id":"m","content":[{{"type":"thinking","thinking":"hm"}}],"stop_reason":"{reason}","usage":{{"input_tokens":3,"output_tokens":2}}}}"#
+        );
+        let surfaces = Surfaces::new(&[]);
+        let mut decoder = Decoder::new(Endpoint::Anthropic, Mode::Whole, surfaces);
+        collect(&mut decoder, &[body.as_bytes()])
+    };
+    assert!(!body("max_tokens").contains("odd"));
+    assert!(body("end_turn").contains("odd signature_missing"));
+}
+
+#[test]
 fn whole_bodies() {
     let openai = |message: &str, more: &str| {
         format!(r#"{{"choices":[{{"index":0,"message":{{{message}}}{more}}}]"#)
@@ -474,7 +531,7 @@ fn whole_bodies() {
             more,
         ),
         &format!(
-            "opened m - | odd signature_missing | reasoning \"hm\" | odd empty_block | odd call_id_missing | call 0 \"\" \"f\" | arguments 0 {{}} | end 0 | {good}"
+            "opened m - | reasoning \"hm\" | odd signature_missing | odd empty_block | odd call_id_missing | call 0 \"\" \"f\" | arguments 0 {{}} | end 0 | {good}"
         ),
     );
     check(

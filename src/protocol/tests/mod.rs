@@ -18,9 +18,10 @@ use crate::event::{Event, Oddity};
 use crate::surface::Surface;
 
 /// What only a whole answer must have.
-const OF_WHOLE_ANSWERS: [Oddity; 5] = [
+const OF_WHOLE_ANSWERS: [Oddity; 6] = [
     Oddity::RoleMissing,
     Oddity::FinishMissing,
+    Oddity::StartUsageZero,
     Oddity::UsageMissing,
     Oddity::CallIdMissing,
     Oddity::EmptyArguments,
