@@ -1,5 +1,6 @@
 //! What differs between the two sides of a pair.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -12,6 +13,9 @@ use crate::event::FinishReason;
 
 /// Pairs that stand beside a difference.
 const EXAMPLES_MAX: usize = 3;
+
+/// How many standard deviations a lean to one side must have to be no chance, squared.
+const LEAN_SIGMA_SQUARED: u128 = 16;
 
 /// In what the two sides of a pair differ.
 #[derive(
@@ -104,6 +108,8 @@ pub struct Pair {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Differences {
     tallies: BTreeMap<Code, Tally>,
+    /// What a live model may say differently each time.
+    sampled: BTreeMap<Code, Sampled>,
     /// Pairs of which both sides succeeded.
     both_ok: u64,
     /// Those of them that are compared exactly.
@@ -116,6 +122,36 @@ struct Tally {
     count: u64,
     /// The first few, each with its words.
     examples: BTreeMap<Pair, String>,
+}
+
+/// Differences of what is drawn anew on each side. They are a finding if they lean to one side: two
+/// equal samplers differ as often one way as the other.
+#[derive(Clone, Debug, Default)]
+struct Sampled {
+    tally: Tally,
+    /// Pairs whose `OpenAI` side is the lesser, in any order that is always the same.
+    less: u64,
+    /// Pairs whose `OpenAI` side is the greater.
+    greater: u64,
+}
+
+impl Sampled {
+    /// Whether they lean further than chance would.
+    fn leans(&self) -> bool {
+        let lean = u128::from(self.less.abs_diff(self.greater));
+        let all = u128::from(self.less) + u128::from(self.greater);
+        lean * lean > LEAN_SIGMA_SQUARED * all
+    }
+}
+
+impl Tally {
+    fn add(&mut self, pair: Pair, words: String) {
+        self.count += 1;
+        self.examples.insert(pair, words);
+        if self.examples.len() > EXAMPLES_MAX {
+            self.examples.pop_last();
+        }
+    }
 }
 
 impl Differences {
@@ -149,21 +185,35 @@ impl Differences {
             .chain([reasoning])
             .flatten()
         {
-            self.found(code, pair(), words);
+            match order(code, sides).filter(|_| !is_exact) {
+                Some(order) => self.sampled(code, order, pair(), words),
+                None => self.found(code, pair(), words),
+            }
         }
     }
 
+    fn sampled(&mut self, code: Code, order: Ordering, pair: Pair, words: String) {
+        let sampled = self.sampled.entry(code).or_default();
+        sampled.less += u64::from(order == Ordering::Less);
+        sampled.greater += u64::from(order == Ordering::Greater);
+        sampled.tally.add(pair, words);
+    }
+
     fn found(&mut self, code: Code, pair: Pair, words: String) {
-        let tally = self.tallies.entry(code).or_default();
-        tally.count += 1;
-        tally.examples.insert(pair, words);
-        if tally.examples.len() > EXAMPLES_MAX {
-            tally.examples.pop_last();
-        }
+        self.tallies.entry(code).or_default().add(pair, words);
     }
 
     /// As they are reported.
     pub fn list(&self) -> Vec<Difference> {
+        let mut tallies = self.tallies.clone();
+        for (code, sampled) in self.sampled.iter().filter(|(_, sampled)| sampled.leans()) {
+            let tally = tallies.entry(*code).or_default();
+            tally.count += sampled.tally.count;
+            tally.examples.extend(sampled.tally.examples.clone());
+            while tally.examples.len() > EXAMPLES_MAX {
+                tally.examples.pop_last();
+            }
+        }
         let difference = |(code, tally): (&Code, &Tally)| {
             let of = match code {
                 Code::OutcomeDiffers => self.all,
@@ -183,11 +233,25 @@ impl Differences {
                 examples: tally.examples.keys().cloned().collect(),
             }
         };
-        self.tallies.iter().map(difference).collect()
+        tallies.iter().map(difference).collect()
     }
 }
 
 type Found = Option<(Code, String)>;
+
+/// Which way the structure of two sides differs; `None` of what is not structure.
+fn order(code: Code, [a, b]: [&Side; 2]) -> Option<Ordering> {
+    Some(match code {
+        Code::TextDiffers => a.has_text.cmp(&b.has_text),
+        Code::ReasoningDiffers => a.has_reasoning.cmp(&b.has_reasoning),
+        Code::CallsDiffer => a.calls.cmp(&b.calls),
+        Code::CallNamesDiffer => a.call_names.cmp(&b.call_names),
+        Code::StopReasonDiffers => finish_name(a).cmp(finish_name(b)),
+        Code::OutcomeDiffers | Code::ArgumentsDiffer | Code::UsageDiffers | Code::PriceDiffers => {
+            return None;
+        }
+    })
+}
 
 fn text([a, b]: [&Side; 2], is_exact: bool) -> Found {
     differs(
@@ -256,7 +320,16 @@ fn calls([a, b]: [&Side; 2], is_exact: bool) -> Found {
 }
 
 fn stop_reason([a, b]: [&Side; 2]) -> Found {
-    let name = |side: &Side| match side.finish {
+    (a.finish != b.finish).then(|| {
+        (
+            Code::StopReasonDiffers,
+            format!("{} against {}", finish_name(a), finish_name(b)),
+        )
+    })
+}
+
+const fn finish_name(side: &Side) -> &'static str {
+    match side.finish {
         None => "none",
         Some(FinishReason::Stop | FinishReason::StopSequence) => "stop",
         Some(FinishReason::Length) => "length",
@@ -265,13 +338,7 @@ fn stop_reason([a, b]: [&Side; 2]) -> Found {
         Some(FinishReason::Error) => "error",
         Some(FinishReason::Pause) => "pause",
         Some(FinishReason::Other) => "another",
-    };
-    (a.finish != b.finish).then(|| {
-        (
-            Code::StopReasonDiffers,
-            format!("{} against {}", name(a), name(b)),
-        )
-    })
+    }
 }
 
 fn usage([a, b]: [&Side; 2]) -> Found {

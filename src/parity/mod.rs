@@ -8,7 +8,9 @@
 //! arguments and token counts of a pair must be the same, whatever their nonces: the comparison is
 //! *exact*. A live model says something else each time, so that of its pairs only the structure can be
 //! compared (whether there is text, reasoning, which tools, why it stopped) and the status of the
-//! price.
+//! price. Its structure, too, is drawn anew on each side, so that a difference of it is a finding only
+//! if it leans to one side: two equal samplers differ as often one way as the other. Of n pairs that
+//! differ, the ways must be apart by more than four standard deviations of chance, 4 sqrt(n).
 
 mod difference;
 mod latency;

@@ -214,13 +214,47 @@ fn of_a_live_model_only_the_structure_is_compared() {
     });
     assert_eq!(found(&parity), []);
     assert_eq!(parity.pairs().exact, 0);
-    let parity = pairs(4, |record| {
-        live(record);
-        if record.endpoint == Endpoint::Anthropic {
-            record.text_sha256 = None;
-        }
-    });
-    assert_eq!(found(&parity), [(Code::TextDiffers, 4)]);
+}
+
+#[test]
+fn structure_of_a_live_model_must_lean_to_one_side() {
+    let drawn = |sessions: u64, is_other: fn(&Record) -> bool, change: fn(&mut Record)| {
+        let parity = pairs(sessions, |record| {
+            record.marks = Tally::default();
+            if is_other(record) {
+                change(record);
+            }
+        });
+        found(&parity)
+    };
+    let one_side = |record: &Record| record.endpoint == Endpoint::Anthropic;
+    // Now the one, now the other.
+    let either = |record: &Record| {
+        let is_even = record.session.is_multiple_of(2);
+        (record.endpoint == Endpoint::Anthropic) == is_even
+    };
+    let changes: [(Code, fn(&mut Record)); 5] = [
+        (Code::TextDiffers, |r| r.text_sha256 = None),
+        (Code::ReasoningDiffers, |r| {
+            r.reasoning_sha256 = Some("r".to_owned());
+        }),
+        (Code::CallsDiffer, |r| r.counts.calls = 0),
+        (Code::CallNamesDiffer, |r| {
+            r.call_names_sha256 = Some("m".to_owned());
+        }),
+        (Code::StopReasonDiffers, |r| {
+            r.finish = Some("length".to_owned());
+        }),
+    ];
+    for (code, change) in changes {
+        assert_eq!(drawn(17, one_side, change), [(code, 17)]);
+        // 16 of 16 are 4 sigma, and no more.
+        assert_eq!(drawn(16, one_side, change), []);
+        assert_eq!(drawn(400, either, change), []);
+    }
+    // How it ended is no sample.
+    let truncated = drawn(4, one_side, |r| r.outcome = Outcome::Truncated);
+    assert_eq!(truncated, [(Code::OutcomeDiffers, 4)]);
 }
 
 #[test]

@@ -52,11 +52,11 @@ const fn basis(pairs: Pairs) -> (&'static str, &'static str) {
         ),
         (_, 0) => (
             "structure",
-            "a live model says something else each time: whether there is text, reasoning or calls, which tools, why it stopped, and whether the cost is what the price list says; no claim about texts, arguments or token counts",
+            "a live model says something else each time: whether there is text, reasoning or calls, which tools, why it stopped, and whether the cost is what the price list says; a difference of structure is a finding only if it leans to one side further than chance would (4 sigma); no claim about texts, arguments or token counts",
         ),
         _ => (
             "mixed",
-            "pairs whose answers identify themselves were compared token by token, the others by their structure and their price",
+            "pairs whose answers identify themselves were compared token by token, the others by their price and their structure, of which a difference is a finding only if it leans to one side further than chance would (4 sigma)",
         ),
     }
 }
