@@ -19,7 +19,8 @@ use crate::store::{self, PairsFolder};
 #[derive(Debug, Args)]
 pub(super) struct OverheadArgs {
     /// Scenario file; the embedded magistral-small.toml if absent. Whatever its load is, here it is a
-    /// closed loop; its gates and its offline upstream are left out
+    /// closed loop; its gates, its retries and its offline upstream are
+    /// left out
     scenario: Option<PathBuf>,
     /// The upstream itself
     #[arg(long, value_name = "URL")]

@@ -11,8 +11,9 @@ use crate::manifest::{PAIRS_SCHEMA, Pairs, PairsArm, PairsLevel};
 use crate::preview::{Preview, Terms};
 use crate::run::live::{How, Ready, RunError, Tick, plan};
 use crate::run::{Seat, Turns};
-use crate::scenario::{Endpoints, File, ScenarioError};
+use crate::scenario::{Endpoints, File, Problem, ScenarioError};
 use crate::store::{Inputs, PairsFolder, RunFolder};
+use crate::workload::Cache;
 
 use super::assembly::ARMS;
 
@@ -55,6 +56,19 @@ struct Pair {
     arms: [Inputs; 2],
 }
 
+impl Pair {
+    /// Both arms, each of which keeps the keys of both out of what it writes.
+    fn ready(&self, how: How) -> Result<[Ready<'_>; 2], RunError> {
+        let [direct, via] = &self.arms;
+        let mut ready = [Ready::new(direct, how)?, Ready::new(via, how)?];
+        let keys = ready.each_ref().map(|arm| arm.keys().to_vec()).concat();
+        for arm in &mut ready {
+            arm.keep_out(&keys);
+        }
+        Ok(ready)
+    }
+}
+
 /// How a pair goes on.
 #[derive(Debug)]
 pub struct Progress<'a> {
@@ -71,6 +85,15 @@ pub struct Progress<'a> {
 impl Experiment {
     /// The runs that `base`, the scenario as it stands, comes to.
     pub fn new(base: &Inputs, asked: &Asked, started_at: &str) -> Result<Self, ScenarioError> {
+        if base.scenario.file.workload.cache == Cache::Shared {
+            return Err(ScenarioError {
+                problems: vec![Problem {
+                    place: base.scenario.name.clone(),
+                    key: "workload.cache".to_owned(),
+                    message: "`shared` gives both arms the same prompts, so that the second finds what the first has put into a cache; leave the key out, or add `--set workload.cache=unique`".to_owned(),
+                }],
+            });
+        }
         let mut concurrency = asked.concurrency.clone();
         concurrency.sort_unstable();
         concurrency.dedup();
@@ -167,8 +190,7 @@ impl Experiment {
         // What can be wrong is found before the first request.
         let mut ready = Vec::new();
         for pair in &self.runs {
-            let [direct, via] = &pair.arms;
-            ready.push([Ready::new(direct, how)?, Ready::new(via, how)?]);
+            ready.push(pair.ready(how)?);
         }
         for (pair, ready) in self.runs.iter().zip(ready) {
             let level = self.pairs.levels[pair.level];
@@ -253,6 +275,8 @@ fn arm_inputs(
     // Claims are for runs; here two of them are compared.
     file.gates.clear();
     file.offline = None;
+    // An attempt that took the place of a refused one would hide the refusal.
+    file.target.retries = None;
     file.target.endpoint = match endpoint {
         Endpoint::OpenAi => Endpoints::OpenAi,
         Endpoint::Anthropic => Endpoints::Anthropic,
@@ -295,4 +319,69 @@ fn preview(inputs: &Inputs, date: Date) -> Preview {
         reasoning_share: 0.0,
     };
     Preview::new(&plan(inputs), &inputs.prices, &terms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::load_inputs;
+
+    /// The command over the embedded scenario with these keys set.
+    fn experiment(
+        set: &[(&str, &str)],
+        direct_key_env: Option<&str>,
+    ) -> Result<Experiment, String> {
+        let set: Vec<_> = set
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let base = load_inputs(None, &set).expect("a scenario");
+        let asked = Asked {
+            direct: "http://127.0.0.1:1".to_owned(),
+            via: "http://127.0.0.1:2".to_owned(),
+            direct_key_env: direct_key_env.map(str::to_owned),
+            direct_model: None,
+            concurrency: vec![1],
+            requests: 8,
+            blocks: 8,
+        };
+        Experiment::new(&base, &asked, "now").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_arm_keeps_the_keys_of_both_out_of_its_facts() {
+        // Two variables that are there in every test.
+        let gateway = [("target.api_key_env", "\"CARGO_PKG_NAME\"")];
+        let experiment = experiment(&gateway, Some("CARGO_MANIFEST_DIR")).expect("valid");
+        let variables = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"];
+        let mut both = variables.map(|name| std::env::var(name).expect("set by cargo"));
+        both.sort_by_key(|key| (std::cmp::Reverse(key.len()), key.clone()));
+        let ready = experiment.runs[0].ready(How::default()).expect("ready");
+        for arm in &ready {
+            assert_eq!(arm.keys(), both);
+        }
+    }
+
+    #[test]
+    fn no_retry_hides_a_refusal() {
+        let retries = [
+            ("target.retries.attempts", "3"),
+            ("target.retries.wait", "\"1s\""),
+            ("target.retries.wait_max", "\"2s\""),
+        ];
+        let experiment = experiment(&retries, None).expect("valid");
+        for inputs in experiment.arms() {
+            assert!(inputs.scenario.target.retries.is_none());
+        }
+    }
+
+    #[test]
+    fn prompts_that_share_a_cache_are_refused() {
+        let error = experiment(&[("workload.cache", "\"shared\"")], None).expect_err("refused");
+        assert!(
+            error.contains("workload.cache: `shared` gives both arms"),
+            "{error}"
+        );
+        assert!(error.contains("--set workload.cache=unique"), "{error}");
+    }
 }

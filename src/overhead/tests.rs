@@ -236,6 +236,20 @@ fn what_was_not_measured_is_no_number() {
     assert_eq!(level.ttft_ms.p50, None);
     assert!(level.e2e_ms.p50.is_some());
 
+    // The gateway kept each stream back and sent it at once; one or two of many are left out.
+    for (every, known) in [(1, false), (10, false), (100, true)] {
+        let mut buffered = done(16, 20, 4, drawn(2));
+        for request in &mut buffered.requests {
+            if request.session % every == 0 {
+                request.times[1..3].fill(Sample::LeftOut);
+            }
+        }
+        let (_, level) = one(done(16, 20, 4, drawn(1)), buffered);
+        let gaps = [level.mean_gap_ms.p50, level.longest_gap_ms.p95];
+        assert_eq!(gaps.map(|gap| gap.is_some()), [known; 2], "one in {every}");
+        assert!(level.ttft_ms.p50.is_some());
+    }
+
     let (overhead, level) = one(Done::default(), Done::default());
     assert_eq!(level.requests_per_s.direct, None);
     assert_eq!(level.failures.direct, None);
@@ -250,7 +264,7 @@ fn a_request_is_what_its_last_attempt_came_to() {
     record.streaming = true;
     record.outcome = Outcome::Ok;
     (record.sent, record.first_token, record.terminator) = (at(10), at(30), at(90));
-    record.counts.token_events = 4;
+    (record.counts.token_events, record.counts.token_batches) = (4, 3);
     record.counts.gap_count = 3;
     record.counts.gap_sum_ns = 45 * MS;
     record.counts.gap_max_ns = 25 * MS;
@@ -267,6 +281,17 @@ fn a_request_is_what_its_last_attempt_came_to() {
     other = record.clone();
     other.phase = Phase::Warmup;
     assert_eq!(Request::of(&other), None);
+
+    // A stream that came in one write has gaps of no one but the harness.
+    other = record.clone();
+    other.counts.token_batches = 1;
+    let expected = [
+        Sample::Took(20 * MS),
+        Sample::LeftOut,
+        Sample::LeftOut,
+        Sample::Took(80 * MS),
+    ];
+    assert_eq!(times(&other), expected);
 
     // One event has no gaps; a whole body that was asked for has no first token either.
     other = record.clone();

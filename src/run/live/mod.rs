@@ -180,6 +180,20 @@ impl<'a> Ready<'a> {
         })
     }
 
+    /// Keeps the keys of `other` out of the facts and errors, too: a gateway quotes its upstream.
+    pub(crate) fn keep_out(&mut self, other: &[String]) {
+        let values = &mut self.secrets.values;
+        values.extend_from_slice(other);
+        // A key that begins another one would leave the rest of it.
+        values.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        values.dedup();
+    }
+
+    /// The keys and secret headers that the run sends.
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.secrets.values
+    }
+
     /// The run takes turns with another, which has the other seat and must run at the same time.
     #[must_use]
     pub fn in_turns(mut self, seat: Seat) -> Self {
