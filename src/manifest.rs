@@ -51,6 +51,10 @@ pub struct Manifest {
     /// ended.
     #[serde(default)]
     pub planned: BTreeMap<Endpoint, u64>,
+    /// Requests of a closed loop that waited for room in the budget: fewer were in flight than the
+    /// load says.
+    #[serde(default)]
+    pub budget_waits: u64,
     /// Why the truth could not be read, if it was asked for and could not.
     #[serde(default)]
     pub truth_error: Option<String>,

@@ -105,6 +105,7 @@ fn level(pairs: &Pairs, read: &ReadLevel, sides: &[Side; 2]) -> Level {
         let side: &Side = &sides[n];
         Arm {
             requests: side.requests,
+            connected: side.connected,
             ok: side.ok.iter().sum(),
             seconds: side.seconds(),
             ..read.arms[n].arm.clone()
@@ -159,6 +160,12 @@ impl Reasons {
                 "{place}: both arms have done {blocks} of {} blocks",
                 pairs.blocks
             ));
+            // Why is in what the arms warn of: the budget, say.
+            for (name, arm) in ARMS.iter().zip(&read.arms) {
+                let warnings = arm.arm.warnings.iter();
+                self.said
+                    .extend(warnings.map(|warning| format!("{place}, {name}: {warning}")));
+            }
         }
     }
 

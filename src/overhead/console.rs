@@ -128,6 +128,12 @@ fn table(out: &mut String, name: &str, level: &Level, paint: Paint) {
         level.via.seconds
     );
     line(out, &paint.dim(&format!("  {made_of}")));
+    let connected = [level.direct.connected, level.via.connected];
+    if connected != [0, 0] {
+        let [direct, via] = connected;
+        let text = format!("{direct} and {via} of them met a connect: not in ttft and e2e");
+        line(out, &paint.dim(&format!("  {text}")));
+    }
     for (name, arm) in [("direct", &level.direct), ("via", &level.via)] {
         if let Some(text) = doubt(name, arm) {
             line(out, &paint.unsure(&format!("  {text}")));

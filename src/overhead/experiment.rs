@@ -60,7 +60,8 @@ impl Pair {
     /// Both arms, each of which keeps the keys of both out of what it writes.
     fn ready(&self, how: How) -> Result<[Ready<'_>; 2], RunError> {
         let [direct, via] = &self.arms;
-        let mut ready = [Ready::new(direct, how)?, Ready::new(via, how)?];
+        let new = |arm, inputs| Ready::new(inputs, how).map_err(|error| of_arm(arm, error));
+        let mut ready = [new(0, direct)?, new(1, via)?];
         let keys = ready.each_ref().map(|arm| arm.keys().to_vec()).concat();
         for arm in &mut ready {
             arm.keep_out(&keys);
@@ -240,15 +241,27 @@ impl Experiment {
             results.collect::<Vec<_>>()
         });
         let mut whole = true;
-        for (result, folder) in results.into_iter().zip(folders) {
+        for (arm, (result, folder)) in results.into_iter().zip(folders).enumerate() {
             let manifest = match result {
-                Ok(manifest) => manifest?,
+                Ok(manifest) => manifest.map_err(|error| of_arm(arm, error))?,
                 Err(panic) => std::panic::resume_unwind(panic),
             };
             let blocks = folder.blocks()?.unwrap_or_default().len() as u64;
             whole &= !manifest.interrupted && blocks == self.pairs.blocks;
         }
         Ok(whole)
+    }
+}
+
+/// What is wrong with an arm, and the options that it goes by beside the scenario.
+fn of_arm(arm: usize, error: RunError) -> RunError {
+    RunError::OfArm {
+        arm: if arm == 0 {
+            "the direct arm (`--direct`, `--direct-key-env`, `--direct-model`)"
+        } else {
+            "the gateway's arm (`--via`)"
+        },
+        error: Box::new(error),
     }
 }
 
@@ -360,6 +373,22 @@ mod tests {
         for arm in &ready {
             assert_eq!(arm.keys(), both);
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_arm_names_it() {
+        let keyed = [("target.api_key_env", "\"CARGO_PKG_NAME\"")];
+        let error = |set: &[(&str, &str)], direct: &str| {
+            let experiment = experiment(set, Some(direct)).expect("valid");
+            let error = experiment.runs[0].ready(How::default()).err();
+            error.expect("a variable that is not set").to_string()
+        };
+        let direct = error(&keyed, "NOT_SET_ANYWHERE");
+        assert!(direct.starts_with("the direct arm ("), "{direct}");
+        assert!(direct.contains("`--direct-key-env`"), "{direct}");
+        let absent = [("target.api_key_env", "\"NOT_SET_ANYWHERE\"")];
+        let via = error(&absent, "CARGO_PKG_NAME");
+        assert!(via.starts_with("the gateway's arm (`--via`): "), "{via}");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Request {
     pub session: u64,
     /// How it ended.
     pub outcome: OutcomeGroup,
+    /// Whether its connection was made for it.
+    pub connected: bool,
     /// Its times, by [`Time`].
     pub times: [Sample; 4],
 }
@@ -35,7 +37,8 @@ pub enum Sample {
     Missing,
     /// It has none, and needs none.
     Nothing,
-    /// What was measured is not this time: the gaps of a stream that came at once.
+    /// What was measured is not this time: the gaps of a stream that came at once, or a latency
+    /// with a connect in it.
     LeftOut,
 }
 
@@ -76,14 +79,21 @@ impl Request {
             Sample::Took(_) if counts.token_batches < 2 => Sample::LeftOut,
             sample => sample,
         };
+        // An arm whose connections are closed while the other has its turn makes new ones: that is
+        // the turns', not the gateway's.
+        let whole = |sample| match sample {
+            Sample::Took(_) if record.connected => Sample::LeftOut,
+            sample => sample,
+        };
         Some(Self {
             session: record.session,
             outcome,
+            connected: record.connected,
             times: [
-                of(record.streaming, Metric::Ttft.sample(record)),
+                whole(of(record.streaming, Metric::Ttft.sample(record))),
                 gap(counts.gap_sum_ns.checked_div(gaps)),
                 gap((gaps > 0).then_some(counts.gap_max_ns)),
-                of(true, Metric::E2e.sample(record)),
+                whole(of(true, Metric::E2e.sample(record))),
             ],
         })
     }
@@ -109,6 +119,8 @@ pub struct Side {
     ended: Vec<u64>,
     /// All of them.
     pub requests: u64,
+    /// Those for which a connection was made.
+    pub connected: u64,
     times: [Option<Samples>; 4],
 }
 
@@ -139,7 +151,7 @@ impl Side {
         };
         let nothing = || vec![0_u64; blocks.len()];
         let (mut ok, mut failed, mut ended) = (nothing(), nothing(), nothing());
-        let mut requests = 0;
+        let (mut requests, mut connected) = (0, 0);
         let mut times = [const { Vec::new() }; 4];
         let mut missing = [false; 4];
         let mut left_out = [0_usize; 4];
@@ -148,6 +160,7 @@ impl Side {
                 continue;
             };
             requests += 1;
+            connected += u64::from(request.connected);
             match request.outcome {
                 OutcomeGroup::Ok => {
                     ok[block] += 1;
@@ -185,6 +198,7 @@ impl Side {
             failed,
             ended,
             requests,
+            connected,
             times: times.map(|times| {
                 let known = !missing.next().unwrap_or_default();
                 known.then(|| Samples::new(blocks.len(), times))

@@ -114,6 +114,10 @@ pub struct Arm {
     pub requests: u64,
     /// Those that succeeded.
     pub ok: u64,
+    /// Those for which a connection was made: their times to the first token and to the end are left
+    /// out.
+    #[serde(default)]
+    pub connected: u64,
     /// The time of its turns, in seconds.
     pub seconds: f64,
     /// Whether the harness could measure times; if not, no time and no rate of it is to be believed.

@@ -47,6 +47,7 @@ fn read_arm(folder: &RunFolder, name: &str) -> Result<ReadArm, ReviewError> {
             run: report.run.id,
             requests: 0,
             ok: 0,
+            connected: 0,
             seconds: 0.0,
             valid: report.validity.valid,
             reasons: report.validity.reasons,

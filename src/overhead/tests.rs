@@ -28,6 +28,7 @@ fn done(blocks: u64, sessions: u64, users: u64, request: impl Fn(u64) -> Option<
             done.requests.push(Request {
                 session,
                 outcome: took.map_or(OutcomeGroup::Failed, |_| OutcomeGroup::Ok),
+                connected: false,
                 times: [sample; 4],
             });
         }
@@ -57,6 +58,7 @@ fn arm(done: Done) -> ReadArm {
             run: "r".to_owned(),
             requests: 0,
             ok: 0,
+            connected: 0,
             seconds: 0.0,
             valid: true,
             reasons: Vec::new(),
@@ -282,6 +284,17 @@ fn a_request_is_what_its_last_attempt_came_to() {
     other.phase = Phase::Warmup;
     assert_eq!(Request::of(&other), None);
 
+    // A connect is the turns', and in no gap.
+    other = record.clone();
+    other.connected = true;
+    let expected = [
+        Sample::LeftOut,
+        Sample::Took(15 * MS),
+        Sample::Took(25 * MS),
+        Sample::LeftOut,
+    ];
+    assert_eq!(times(&other), expected);
+
     // A stream that came in one write has gaps of no one but the harness.
     other = record.clone();
     other.counts.token_batches = 1;
@@ -388,6 +401,30 @@ fn the_gateway_saturates_where_it_no_longer_grows_and_the_upstream_does() {
     let dead = levels(&[1, 8], [&[400, 400], &[400, 0]]);
     assert_eq!(dead.found, Found::Gateway, "nothing succeeds any more");
     assert_eq!(dead.via_per_s, Some(0.0));
+}
+
+#[test]
+fn connects_and_warnings_of_an_arm_are_said() {
+    let mut via = done(7, 20, 4, drawn(2));
+    via.requests[3].connected = true;
+    let mut level = read(0, done(16, 20, 4, drawn(1)), via);
+    level.arms[1].arm.warnings = vec!["the budget of $1 ended the run".to_owned()];
+    let overhead = assemble(&pairs(&[4]), vec![level.clone()]);
+    assert_eq!(overhead.verdict.status, Status::NoVerdict);
+    let found = &overhead.endpoints[&Endpoint::OpenAi].levels[0];
+    assert_eq!((found.direct.connected, found.via.connected), (0, 1));
+    let shown = console(&overhead, false);
+    for part in [
+        "0 and 1 of them met a connect",
+        "openai, 4 in flight, via: the budget of $1 ended the run",
+    ] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    // A warning alone is no reason.
+    level.arms[1].done = done(16, 20, 4, drawn(2));
+    let overhead = assemble(&pairs(&[4]), vec![level]);
+    assert_eq!(overhead.verdict.status, Status::Passed);
+    assert!(!console(&overhead, false).contains("met a connect"));
 }
 
 #[test]

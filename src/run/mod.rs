@@ -352,6 +352,7 @@ impl<T: Transport> Conduct<T> {
 
     /// A user waits until the budget has room for its next request.
     async fn reserve_waiting(&self, turn: &Planned) -> Result<Option<Reservation>, NoRoom> {
+        let mut waited = false;
         loop {
             let mut settled = std::pin::pin!(self.shared.settled.notified());
             // What settles from here on is heard.
@@ -362,11 +363,17 @@ impl<T: Transport> Conduct<T> {
                     self.budget_ends_the_run(&exhausted);
                     return Err(NoRoom::Ever);
                 }
-                Err(_) => tokio::select! {
-                    () = settled => {}
-                    () = self.shared.no_more_arrivals() => return Err(NoRoom::InTime),
-                    () = self.others_settle() => {}
-                },
+                Err(_) => {
+                    if !waited {
+                        waited = true;
+                        self.shared.waits_for_budget();
+                    }
+                    tokio::select! {
+                        () = settled => {}
+                        () = self.shared.no_more_arrivals() => return Err(NoRoom::InTime),
+                        () = self.others_settle() => {}
+                    }
+                }
             }
         }
     }

@@ -45,6 +45,8 @@ pub struct Shared {
     pub(super) examples: Arc<Examples>,
     facts: Box<dyn FactSink>,
     warnings: Mutex<Vec<String>>,
+    /// Requests of a closed loop that waited for room in the budget.
+    budget_waits: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -126,6 +128,7 @@ impl Shared {
             examples: Arc::default(),
             facts,
             warnings: Mutex::new(Vec::new()),
+            budget_waits: AtomicU64::new(0),
         })
     }
 
@@ -287,6 +290,20 @@ impl Shared {
         if !warnings.contains(&text) {
             warnings.push(text);
         }
+    }
+
+    /// A user waits for room in the budget before its next request.
+    pub fn waits_for_budget(&self) {
+        if self.budget_waits.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.warn(
+                "users waited for room in the budget: fewer requests were in flight than the load says, and rates are the budget's",
+            );
+        }
+    }
+
+    /// Requests that waited for room in the budget so far.
+    pub fn budget_waits(&self) -> u64 {
+        self.budget_waits.load(Ordering::Relaxed)
     }
 
     /// The warnings so far.

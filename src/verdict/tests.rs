@@ -234,6 +234,19 @@ fn what_keeps_the_harness_from_measuring_is_said_with_its_remedy() {
 }
 
 #[test]
+fn a_load_that_the_budget_held_back_is_said() {
+    for waits in [0, 3] {
+        let evidence = Evidence::new(waits);
+        let found = validity(&[], None, &summary(&[(Outcome::Ok, 1, 1)]), &evidence);
+        assert_eq!(found.valid, waits == 0);
+        if waits > 0 {
+            assert!(found.reasons[0].starts_with("3 requests waited for room in the budget"));
+            assert!(found.reasons[0].ends_with("; raise the budget"), "a remedy");
+        }
+    }
+}
+
+#[test]
 fn what_the_system_does_not_say_is_not_zero() {
     let mut evidence = Evidence::default();
     evidence.add(&Health {

@@ -32,6 +32,8 @@ pub struct Evidence {
     turns: u64,
     waited_max: Option<f64>,
     throttled: Share,
+    /// Requests that waited for room in the budget.
+    budget_waits: u64,
     /// The largest step of the wall clock in either direction, in ns.
     jump_ahead_ns: Option<i64>,
     jump_back_ns: Option<i64>,
@@ -58,6 +60,14 @@ impl Share {
 }
 
 impl Evidence {
+    /// No row yet, of a run in which so many requests of a closed loop waited for room in the budget.
+    pub fn new(budget_waits: u64) -> Self {
+        Self {
+            budget_waits,
+            ..Self::default()
+        }
+    }
+
     /// Folds in a row.
     pub fn add(&mut self, row: &Health) {
         fn raise(max: &mut Option<f64>, value: f64) {
@@ -218,6 +228,12 @@ pub fn validity(
         ));
     }
     reasons.extend(evidence.reasons(quantile, lag_allowed));
+    if evidence.budget_waits > 0 {
+        reasons.push(format!(
+            "{} requests waited for room in the budget, so that fewer were in flight than the load says; raise the budget",
+            evidence.budget_waits
+        ));
+    }
     let drops_gated = gates.iter().any(|gate| {
         matches!(
             gate.subject,

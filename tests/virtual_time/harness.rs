@@ -118,6 +118,7 @@ impl Ran {
             prices_sha256: self.prices.sha256(),
             windows: self.windows.clone(),
             planned: self.planned.clone(),
+            budget_waits: 0,
             truth_error: None,
             truth: truths.map(|_| "http://upstream/journal".to_owned()),
             interrupted: self.interrupted,

@@ -131,7 +131,7 @@ impl<'a> Assembly<'a> {
             parity: (manifest.endpoints.len() > 1).then(Parity::new),
             against_truth: BTreeMap::new(),
             answered: Answered::default(),
-            evidence: Evidence::default(),
+            evidence: Evidence::new(manifest.budget_waits),
             series: Series::new(
                 windows
                     .values()

@@ -26,6 +26,7 @@ fn manifest(planned: u64) -> Manifest {
         prices_sha256: String::new(),
         windows: BTreeMap::new(),
         planned: BTreeMap::from([(Endpoint::OpenAi, planned)]),
+        budget_waits: 0,
         truth_error: None,
         truth: None,
         interrupted: false,

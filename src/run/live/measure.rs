@@ -86,7 +86,7 @@ impl Measuring<'_> {
                     return Ok(false);
                 }
             };
-            judge_preflight(&record)?;
+            judge_preflight(&record, self.seat.is_some())?;
             if record.outcome != Outcome::Ok {
                 let said = record.error.as_ref();
                 let said = said.map(|e| format!(" ({e})")).unwrap_or_default();
@@ -132,6 +132,7 @@ impl Measuring<'_> {
             }
         }
         manifest.planned = shared.planned();
+        manifest.budget_waits = shared.budget_waits();
         manifest.warnings.extend(shared.warnings());
         let drift = self.start.wall_clock_drift_ns();
         if drift.unsigned_abs() > u128::from(CLOCK_DRIFT_MAX_NS) {
@@ -279,24 +280,70 @@ pub(super) async fn any(signals: &mut [Signal; 2]) {
     }
 }
 
-/// A refusal that no load would change is an error of the target or the key.
-fn judge_preflight(record: &Record) -> Result<(), RunError> {
-    let Some(status @ 400..500) = record.status else {
-        return Ok(());
+/// A refusal that no load would change is an error of the target or the key. Between two arms
+/// `in_turns` any other end but success is one, too: there is nothing to compare.
+fn judge_preflight(record: &Record, in_turns: bool) -> Result<(), RunError> {
+    let said = record.error.as_deref().filter(|e| !e.is_empty());
+    let said = said.map(|e| format!(" ({e})")).unwrap_or_default();
+    // Those of 4xx may pass: a load is how one finds out.
+    let (408 | 409 | 425 | 429 | ..400 | 500..) = record.status.unwrap_or(0) else {
+        return Err(refused(record, said));
     };
+    if in_turns && record.outcome != Outcome::Ok {
+        return Err(RunError::PreflightFailed {
+            endpoint: record.endpoint,
+            outcome: record.outcome,
+            said,
+        });
+    }
+    Ok(())
+}
+
+/// The error of a preflight that ended with a status of 4xx.
+fn refused(record: &Record, said: String) -> RunError {
+    let status = record.status.unwrap_or(0);
     let check = match status {
-        // These may pass: a load is how one finds out.
-        408 | 409 | 425 | 429 => return Ok(()),
         401 | 403 => "the key and `target.api_key_env`",
         402 => "the account's credit",
         404 | 405 => "`target.base_url`, `target.model` and `target.endpoint`",
         _ => "what the endpoint says against `[workload]` and `[target]`",
     };
-    let said = record.error.as_deref().filter(|e| !e.is_empty());
-    Err(RunError::Refused {
+    RunError::Refused {
         endpoint: record.endpoint,
         status,
-        said: said.map(|e| format!(" ({e})")).unwrap_or_default(),
+        said,
         check,
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::record::{Class, Phase};
+
+    #[test]
+    fn an_arm_that_answers_nothing_has_no_load_to_wait_for() {
+        let mut record = Record::new("t".into(), Phase::Preflight, Endpoint::OpenAi, Class::Chat);
+        for (status, outcome, alone, in_turns) in [
+            (Some(200), Outcome::Ok, true, true),
+            (Some(503), Outcome::HttpError, true, false),
+            (Some(429), Outcome::RateLimited, true, false),
+            (None, Outcome::TimeoutTotal, true, false),
+            (Some(401), Outcome::HttpError, false, false),
+        ] {
+            (record.status, record.outcome) = (status, outcome);
+            let judged = [false, true].map(|turns| judge_preflight(&record, turns).is_ok());
+            assert_eq!(judged, [alone, in_turns], "{status:?}");
+        }
+        (record.status, record.error) = (Some(503), Some("down".into()));
+        let error = judge_preflight(&record, true)
+            .expect_err("in turns")
+            .to_string();
+        assert!(
+            error.contains("the preflight request to the openai endpoint"),
+            "{error}"
+        );
+        assert!(error.contains("(down)"), "{error}");
+    }
 }

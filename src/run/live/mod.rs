@@ -29,7 +29,7 @@ use crate::money::Money;
 use crate::offline::{self, OfflineUpstream};
 use crate::plan::{Plan, Unpriced};
 use crate::protocol;
-use crate::record::FACTS_SCHEMA;
+use crate::record::{FACTS_SCHEMA, Outcome};
 use crate::scenario::{HttpVersion, Scenario};
 use crate::schedule::{Arrivals, Presence, Process, Profile, Replay, Stages, Users};
 use crate::seed::{self, Wait};
@@ -71,6 +71,26 @@ pub enum RunError {
         said: String,
         /// What to check.
         check: &'static str,
+    },
+    /// A preflight request did not succeed, where two arms are compared.
+    #[error(
+        "the preflight request to the {endpoint} endpoint ended as {outcome}{said}, so there is nothing to compare; see that the target answers, and start again"
+    )]
+    PreflightFailed {
+        /// Which.
+        endpoint: Endpoint,
+        /// How it ended.
+        outcome: Outcome,
+        /// What was said, as a clause.
+        said: String,
+    },
+    /// What is wrong is wrong with one of two arms.
+    #[error("{arm}: {error}")]
+    OfArm {
+        /// Which, and the options that it goes by.
+        arm: &'static str,
+        /// What.
+        error: Box<RunError>,
     },
     /// A file.
     #[error(transparent)]
@@ -429,6 +449,7 @@ fn manifest(inputs: &Inputs, plan: &Plan, start: Start, scenario_text: &str) -> 
         prices_sha256: inputs.prices.sha256(),
         windows: BTreeMap::new(),
         planned: BTreeMap::new(),
+        budget_waits: 0,
         truth_error: None,
         truth: None,
         interrupted: false,
