@@ -54,8 +54,10 @@ pub enum SeenOn {
     Streams,
     /// Answers whose text or reasoning has marks of its own.
     Marked,
-    /// Complete answers with tool calls.
+    /// Answers with tool calls.
     Calls,
+    /// Complete answers with tool calls that no limit ended.
+    WholeCalls,
     /// Complete answers of which the upstream's journal has the whole.
     Written,
     /// The streams among them whose silences the journal knows.
@@ -66,7 +68,7 @@ pub enum SeenOn {
     Asked,
     /// Requests of a turn after the first.
     LaterTurns,
-    /// Answers that say that they failed.
+    /// Answers with an error in them, under a good status.
     Errors,
 }
 
@@ -78,9 +80,10 @@ impl SeenOn {
             Self::Streams | Self::Timed => "streams",
             Self::Marked => "answers whose tokens are numbered",
             Self::Calls => "answers with tool calls",
+            Self::WholeCalls => "complete answers with tool calls",
             Self::Asked => "requests with tools",
             Self::LaterTurns => "later turns",
-            Self::Errors => "errors",
+            Self::Errors => "answers with an error in them",
         }
     }
 }
@@ -161,12 +164,18 @@ codes! {
         /// A call holds arguments of another call of the same answer.
         ArgumentsMisplaced = "ARGUMENTS_MISPLACED",
             "a tool call holds arguments of another call",
+    }
+    WholeCalls {
         /// Arguments that are no JSON object, of an answer that was not ended by its limit.
         JsonInvalid = "JSON_INVALID",
             "the arguments of a tool call are not one JSON object",
+    }
+    Calls {
         /// A call of a tool that was not offered.
         NameWrong = "NAME_WRONG",
             "a tool was called that was not offered",
+    }
+    WholeCalls {
         /// Arguments that do not fit the tool's schema.
         SchemaInvalid = "SCHEMA_INVALID",
             "the arguments of a tool call do not fit the tool's schema",
@@ -185,7 +194,7 @@ codes! {
     LaterTurns {
         /// A later turn was refused: what the turn before returned cannot be given back.
         TurnRejected = "TURN_REJECTED",
-            "the request was refused, with what the turn before returned in it",
+            "the request was refused, with what the turn before returned in it: ids or history may not have survived",
     }
     Timed {
         /// The stream came all at once, or in lumps, where the upstream wrote it bit by bit.

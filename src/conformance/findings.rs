@@ -94,8 +94,10 @@ pub(super) struct Findings {
     of: BTreeMap<SeenOn, u64>,
     tallies: BTreeMap<Code, Tally>,
     pub smoothness: Smoothness,
-    /// Attempts whose calls could not be judged.
-    pub unread: u64,
+    /// Attempts with calls that there was no room for.
+    pub left_out: u64,
+    /// Attempts whose calls went by unjudged, since they may be of those.
+    pub skipped: u64,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::endpoint::Endpoint;
 use crate::event::FinishReason;
-use crate::record::{CallRecord, Class, Outcome, OutcomeGroup, Phase, Record};
+use crate::record::{CallRecord, Class, Outcome, Phase, Record};
 use crate::truth::Truth;
 
 pub use code::{Code, FAULTS, SeenOn};
@@ -48,11 +48,20 @@ pub struct Checked {
 }
 
 /// The checks as a fold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Checker {
     endpoints: BTreeMap<Endpoint, Findings>,
     captured: HashMap<(u128, u32), String>,
     open: HashMap<(u128, u32), Open>,
+    open_max: usize,
+    /// The attempt of the last call: those of one attempt come together.
+    last: Option<(u128, u32)>,
+}
+
+impl Default for Checker {
+    fn default() -> Self {
+        Self::with_room_for(OPEN_MAX)
+    }
 }
 
 /// What of an attempt decides how its calls are read.
@@ -74,10 +83,35 @@ struct Open {
     shifted: bool,
 }
 
+impl Open {
+    /// What its calls have shown of those that are missing.
+    fn judge(&self, seen: &mut Findings) {
+        let code = if self.merged {
+            Code::CallsMerged
+        } else {
+            Code::CallsLost
+        };
+        if self.missing > 0 {
+            seen.found(code, &self.key, self.missing, self.detail.clone());
+        }
+    }
+}
+
 impl Checker {
     /// Nothing seen yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Nothing seen yet, and this many attempts kept for their calls at most.
+    fn with_room_for(open_max: usize) -> Self {
+        Self {
+            endpoints: BTreeMap::new(),
+            captured: HashMap::new(),
+            open: HashMap::new(),
+            open_max,
+            last: None,
+        }
     }
 
     /// Says that the run folder has the bytes of an attempt in `file`. It goes before the records.
@@ -113,6 +147,9 @@ impl Checker {
         }
         if record.counts.calls > 0 {
             at.seen.saw(SeenOn::Calls);
+            if record.outcome == Outcome::Ok && !is_limit(record) {
+                at.seen.saw(SeenOn::WholeCalls);
+            }
         }
         let written = truths.and_then(|entries| truth::whole(record, entries));
         at.oddities(record, written);
@@ -162,16 +199,16 @@ impl Checker {
         if !matters {
             return;
         }
-        let is_full = self.open.len() >= OPEN_MAX;
+        let is_full = self.open.len() >= self.open_max;
+        let seen = self.endpoints.entry(record.endpoint).or_default();
+        if is_full && calls {
+            // Its calls would be read for what they are not.
+            seen.left_out += 1;
+        }
         if open.missing > 0 && (is_full || !calls) {
-            let seen = self.endpoints.entry(record.endpoint).or_default();
             seen.found(Code::CallsLost, &open.key, open.missing, open.detail);
         } else if !is_full {
             self.open.insert(id, open);
-        } else if calls {
-            // Its calls would be read for what they are not.
-            let seen = self.endpoints.entry(record.endpoint).or_default();
-            seen.unread += 1;
         }
     }
 
@@ -181,12 +218,17 @@ impl Checker {
             return;
         }
         let id = (number(&call.trace_id), call.attempt);
+        let is_first = self.last != Some(id);
+        if is_first && let Some(before) = self.last.replace(id) {
+            self.close(before);
+        }
         let Some(seen) = self.endpoints.get_mut(&call.endpoint) else {
             return;
         };
         let open = self.open.get_mut(&id);
-        if open.is_none() && seen.unread > 0 {
+        if open.is_none() && seen.left_out > 0 {
             // It may be of an attempt that there was no room for.
+            seen.skipped += u64::from(is_first);
             return;
         }
         let key = open.as_ref().map_or_else(
@@ -239,6 +281,14 @@ impl Checker {
         }
     }
 
+    /// Makes room: the calls of an attempt are over.
+    fn close(&mut self, id: (u128, u32)) {
+        if let Some(open) = self.open.remove(&id) {
+            let seen = self.endpoints.entry(open.key.endpoint).or_default();
+            open.judge(seen);
+        }
+    }
+
     /// What was looked at, at `endpoint`.
     pub fn checked(&self, endpoint: Endpoint) -> Checked {
         let Some(seen) = self.endpoints.get(&endpoint) else {
@@ -253,7 +303,9 @@ impl Checker {
 
     /// Attempts whose tool calls could not be judged: more than are kept needed a second look.
     pub fn unread(&self, endpoint: Endpoint) -> u64 {
-        self.endpoints.get(&endpoint).map_or(0, |seen| seen.unread)
+        let seen = self.endpoints.get(&endpoint);
+        // Those that were left out are skipped, too, if their calls were there.
+        seen.map_or(0, |seen| seen.skipped.max(seen.left_out))
     }
 
     /// How the streams of `endpoint` travelled; `None` if none of them is in the journal.
@@ -269,13 +321,8 @@ impl Checker {
         };
         let mut seen = seen.clone();
         let open = self.open.values();
-        for open in open.filter(|open| open.missing > 0 && open.key.endpoint == endpoint) {
-            let code = if open.merged {
-                Code::CallsMerged
-            } else {
-                Code::CallsLost
-            };
-            seen.found(code, &open.key, open.missing, open.detail.clone());
+        for open in open.filter(|open| open.key.endpoint == endpoint) {
+            open.judge(&mut seen);
         }
         seen.list(endpoint)
     }
@@ -299,25 +346,25 @@ impl At<'_> {
         }
         self.seen.saw(SeenOn::LaterTurns);
         // Not the key's, the rate's or the time's fault.
-        let about_the_request =
-            |status: &u16| (400..500).contains(status) && !matches!(status, 401..=403 | 408 | 429);
-        if let Some(status) = record.status.filter(about_the_request) {
-            let text = record.error.as_deref().unwrap_or("without a word");
+        let about_the_request = |status: &u16| {
+            (400..500).contains(status) && !matches!(status, 401..=403 | 408 | 413 | 429)
+        };
+        let text = record.error.as_deref().unwrap_or("without a word");
+        let status = record.status.filter(about_the_request);
+        if let Some(status) = status.filter(|_| !is_about_content(text)) {
             let detail = format!("turn {}: {status} {text}", record.turn);
             self.found(Code::TurnRejected, 1, Some(detail));
         }
     }
 
-    /// An error that has not the shape of the endpoint's errors.
+    /// An error that has not the shape of the endpoint's errors. Only what came with a good status is
+    /// looked at: bodies of other statuses are not.
     fn errors(&mut self, record: &Record) {
-        if record.outcome.group() == OutcomeGroup::Failed {
+        let flat = oddity(record, "flat_error");
+        if flat > 0 || record.outcome == Outcome::StreamError {
             self.seen.saw(SeenOn::Errors);
         }
-        let flat = oddity(record, "flat_error");
         if flat > 0 {
-            if record.outcome.group() != OutcomeGroup::Failed {
-                self.seen.saw(SeenOn::Errors);
-            }
             self.found(Code::FlatError, flat, record.error.clone());
         }
     }
@@ -333,8 +380,11 @@ impl At<'_> {
                 Code::FlatError => false,
                 // Some servers put an empty list into each whole body.
                 Code::EmptyToolCalls => record.streaming,
-                // Costs come there on purpose.
-                Code::AfterTerminator => record.costs.is_empty(),
+                // Costs of a stream come there on purpose.
+                Code::AfterTerminator => {
+                    let mut places = record.costs.iter().map(|(place, _)| place);
+                    !places.any(|place| place.starts_with("stream:"))
+                }
                 // A reason that the upstream gave is right: it is the calls that went astray.
                 Code::StopReasonWrong => {
                     !written.is_some_and(|truth| truth::calls_went_astray(record, truth))
@@ -420,6 +470,26 @@ fn oddity(record: &Record, name: &str) -> u64 {
 /// Tokens of other answers in text and reasoning.
 fn foreign(record: &Record) -> u64 {
     record.marks.get("text_foreign") + record.marks.get("reasoning_foreign")
+}
+
+/// Whether a refusal speaks of what a conversation says, or of how long it is, and not of its form.
+fn is_about_content(error: &str) -> bool {
+    const WORDS: [&str; 10] = [
+        "context length",
+        "context_length",
+        "context window",
+        "maximum context",
+        "content filter",
+        "content_filter",
+        "content policy",
+        "content_policy",
+        "content management policy",
+        "safety",
+    ];
+    let error = error.to_lowercase();
+    // An id, too, can be too long: that is its form.
+    let is_too_long = error.contains("too long") && !error.contains("tool_");
+    is_too_long || WORDS.iter().any(|words| error.contains(words))
 }
 
 /// Whether a limit ended the answer.

@@ -296,8 +296,11 @@ impl Inputs {
 /// The tools of a file, unchecked; or what is no tool.
 fn read_tools(bytes: &[u8]) -> Result<Vec<Tool>, String> {
     let shape = "it is a list of objects with `name`, `description` and `schema`";
-    let list: Vec<Value> =
-        serde_json::from_slice(bytes).map_err(|error| format!("{error}; {shape}"))?;
+    let json: Value = serde_json::from_slice(bytes)
+        .map_err(|error| format!("this is no JSON: {error}; {shape}"))?;
+    let Value::Array(list) = json else {
+        return Err(format!("this is JSON, but no list; {shape}"));
+    };
     let tools = list.into_iter().zip(1..).map(|(value, n)| {
         let name = value["name"].as_str();
         let name = name.map(|name| format!(" (`{name}`)")).unwrap_or_default();
@@ -344,4 +347,29 @@ fn read_prompts(path: &Path, bytes: &[u8]) -> Result<Vec<Given>, StoreError> {
         ));
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tools_file_that_is_no_json_says_where_and_one_that_is_no_list_says_so() {
+        for (text, problem) in [
+            (
+                "{",
+                "this is no JSON: EOF while parsing an object at line 1 column 1; it is a list of objects",
+            ),
+            (
+                "[\n  {]",
+                "this is no JSON: key must be a string at line 2 column 4; it is",
+            ),
+            ("{}", "this is JSON, but no list; it is a list of objects"),
+            ("[{}]", "tool 1: missing field `name`"),
+        ] {
+            let error = read_tools(text.as_bytes()).expect_err(text);
+            assert!(error.contains(problem), "{problem} in {error}");
+        }
+        assert_eq!(read_tools(b"[]"), Ok(Vec::new()));
+    }
 }

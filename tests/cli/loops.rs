@@ -194,7 +194,7 @@ fn tools_that_are_none_have_file_line_and_tool() {
     for (json, problem) in [
         (
             "[".to_owned(),
-            "tools.json: EOF while parsing a list at line 1 column 1; it is a list of objects",
+            "tools.json: this is no JSON: EOF while parsing a list at line 1 column 1; it is a list of objects",
         ),
         (
             format!(

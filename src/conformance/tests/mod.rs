@@ -211,6 +211,14 @@ fn every_oddity_is_a_departure_or_known_to_be_none() {
         },
         &[],
     );
+    // A cost that stands elsewhere excuses nothing.
+    check(
+        |r, _| {
+            r.costs = vec![("header:x-cost".to_owned(), "0.1".to_owned())];
+            r.oddities = vec![("after_terminator".to_owned(), 1)];
+        },
+        &[(Code::AfterTerminator, 1)],
+    );
 }
 
 #[test]
@@ -497,6 +505,47 @@ fn calls_that_went_astray_are_named_once() {
 }
 
 #[test]
+fn attempts_make_room_once_their_calls_are_over_and_each_unread_one_is_counted() {
+    // One call of two arrived, and it is both.
+    let merged = |checker: &mut Checker, session: u64| {
+        let (mut record, truth) = with_calls(session, 2);
+        record.counts.calls = 1;
+        checker.add(&record, Some(&[truth]));
+    };
+    let its_call = |session| CallRecord {
+        marks: tally(&[("own", 1), ("other_call", 1)]),
+        ..call(session, 0)
+    };
+    let mut checker = Checker::with_room_for(2);
+    for session in 0..5 {
+        merged(&mut checker, session);
+        checker.add_call(&its_call(session));
+    }
+    assert_eq!(found(&checker), [(Code::CallsMerged, 5, 5)]);
+    assert_eq!(checker.unread(Endpoint::Anthropic), 0);
+
+    let mut checker = Checker::with_room_for(2);
+    for session in 0..3 {
+        merged(&mut checker, session);
+    }
+    let (record, truth) = with_calls(3, 2);
+    checker.add(&record, Some(&[truth]));
+    assert_eq!(checker.unread(Endpoint::Anthropic), 1);
+    for session in 0..3 {
+        checker.add_call(&its_call(session));
+    }
+    for index in 0..2 {
+        checker.add_call(&call(3, index));
+    }
+    assert_eq!(
+        found(&checker),
+        [(Code::CallsMerged, 2, 2), (Code::CallsLost, 1, 1)]
+    );
+    // The one without room, and the sound one that could not be told from it.
+    assert_eq!(checker.unread(Endpoint::Anthropic), 2);
+}
+
+#[test]
 fn foreign_data_in_text_and_calls_is_of_one_attempt() {
     let mut checker = Checker::new();
     let (mut record, truth) = with_calls(1, 2);
@@ -531,9 +580,89 @@ fn a_later_turn_that_is_refused_is_the_turns_before() {
         found(&checker)
     };
     assert_eq!(refused(1, 400), [(Code::TurnRejected, 1, 1)]);
-    for (turn, status) in [(0, 400), (1, 401), (1, 500)] {
+    for (turn, status) in [(0, 400), (1, 401), (1, 413), (1, 500)] {
         assert_eq!(refused(turn, status), [], "{turn} {status}");
     }
+}
+
+#[test]
+fn a_refusal_of_what_a_conversation_says_or_of_its_length_is_none_of_its_form() {
+    for (text, is_form) in [
+        ("This model's Maximum Context length is 8192 tokens", false),
+        ("context_length_exceeded", false),
+        ("prompt is too long: 210000 tokens > 200000 maximum", false),
+        ("blocked by the content filter", false),
+        ("against our content policy", false),
+        ("refused for SAFETY", false),
+        (
+            "Invalid 'messages[2].tool_calls[0].id': string too long",
+            true,
+        ),
+        ("no tool result for `call_1`", true),
+    ] {
+        let mut checker = Checker::new();
+        let mut record = answer(1);
+        (record.turn, record.status, record.outcome) = (1, Some(400), Outcome::HttpError);
+        record.error = Some(text.to_owned());
+        checker.add(&record, None);
+        assert_eq!(!found(&checker).is_empty(), is_form, "{text}");
+    }
+}
+
+#[test]
+fn calls_are_of_the_answers_that_could_show_them() {
+    let mut checker = Checker::new();
+    for session in 0..4 {
+        let (mut record, mut truth) = with_calls(session, 1);
+        let mut broken = CallRecord {
+            offered: false,
+            valid_json: false,
+            ..call(session, 0)
+        };
+        match session {
+            0 => (record.outcome, broken.outcome) = (Outcome::Truncated, Outcome::Truncated),
+            1 => {
+                record.finish = Some("max_tokens".to_owned());
+                truth.finish = Some("length".to_owned());
+                record.counts.calls_valid = 0;
+            }
+            _ => {}
+        }
+        checker.add(&record, Some(&[truth]));
+        checker.add_call(&broken);
+    }
+    let findings = checker.findings(Endpoint::Anthropic);
+    let counted: Vec<_> = findings
+        .iter()
+        .map(|f| (f.code, f.attempts, f.of))
+        .collect();
+    assert_eq!(
+        counted,
+        [(Code::JsonInvalid, 2, 2), (Code::NameWrong, 4, 4)]
+    );
+}
+
+#[test]
+fn an_error_without_a_shape_is_of_the_answers_that_hold_one() {
+    let mut checker = Checker::new();
+    for (session, status, outcome, is_flat) in [
+        (0, 500, Outcome::HttpError, false),
+        (1, 200, Outcome::Truncated, false),
+        (2, 200, Outcome::StreamError, false),
+        (3, 200, Outcome::StreamError, true),
+    ] {
+        let mut record = answer(session);
+        (record.status, record.outcome) = (Some(status), outcome);
+        if is_flat {
+            record.oddities = vec![("flat_error".to_owned(), 1)];
+        }
+        checker.add(&record, None);
+    }
+    let findings = checker.findings(Endpoint::Anthropic);
+    assert_eq!(
+        (findings.len(), findings[0].code, findings[0].of),
+        (1, Code::FlatError, 2)
+    );
 }
 
 #[test]

@@ -72,6 +72,8 @@ impl Check<'_> {
         };
         if tools.is_empty() {
             self.say("workload.tools.file", "has no tools in it; it is a list of objects with `name`, `description` and `schema`");
+            // Every name would be unknown.
+            return None;
         }
         for (n, tool) in tools.iter().enumerate() {
             let is_repeated = tools[..n].iter().any(|before| before.name == tool.name);
