@@ -358,8 +358,8 @@ impl State {
             sink(Event::Oddity(Oddity::DeltaAfterStop));
         }
         match self.blocks.close(number(index), sink) {
-            Some(call) => {
-                if let Some(index) = call {
+            Some(given) => {
+                if let Some(index) = given.call {
                     sink(Event::CallEnd { index });
                 }
                 if self.finish.is_some() {

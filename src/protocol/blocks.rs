@@ -168,9 +168,9 @@ impl Blocks {
         (block.kind == kind).then_some(&mut block.given)
     }
 
-    /// Closes a block: its call. What it lacks is said once it is settled. `None` if no such block
+    /// Closes a block: what it has had. What it lacks is said once it is settled. `None` if no such block
     /// is open.
-    pub fn close(&mut self, index: Option<u64>, sink: &mut Sink<'_>) -> Option<Option<u32>> {
+    pub fn close(&mut self, index: Option<u64>, sink: &mut Sink<'_>) -> Option<Given> {
         let block = self.open.remove(self.find(index)?);
         self.closed.add(block.index);
         let given = block.given;
@@ -178,7 +178,7 @@ impl Blocks {
             Missing::of(block.kind, given.content, given.signature),
             sink,
         );
-        Some(given.call)
+        Some(given)
     }
 
     /// A block closed, and lacks this. The one before it was not the last: no limit cut it off.

@@ -433,9 +433,7 @@ fn what_the_limit_cuts_off_lacks_nothing() {
     let cut = |kept: usize, reason: &str| {
         let mut data: Vec<String> = ANTHROPIC.iter().map(|&d| d.to_owned()).collect();
         data.drain(kept..15);
-        data.insert(kept, ANTHROPIC[5].replace("0", "INDEX"));
-        let index = if kept > 6 { "1" } else { "0" };
-        data[kept] = data[kept].replace("INDEX", index);
+        data.insert(kept, ANTHROPIC[if kept > 6 { 8 } else { 5 }].to_owned());
         data[kept + 1] = data[kept + 1].replace("tool_use", reason);
         let data: Vec<&str> = data.iter().map(String::as_str).collect();
         oddities(Endpoint::Anthropic, &data)
