@@ -218,6 +218,7 @@ fn of_a_live_model_only_the_structure_is_compared() {
 
 #[test]
 fn structure_of_a_live_model_must_lean_to_one_side() {
+    type Change = fn(&mut Record);
     let drawn = |sessions: u64, is_other: fn(&Record) -> bool, change: fn(&mut Record)| {
         let parity = pairs(sessions, |record| {
             record.marks = Tally::default();
@@ -233,7 +234,7 @@ fn structure_of_a_live_model_must_lean_to_one_side() {
         let is_even = record.session.is_multiple_of(2);
         (record.endpoint == Endpoint::Anthropic) == is_even
     };
-    let changes: [(Code, fn(&mut Record)); 5] = [
+    let changes: [(Code, Change); 5] = [
         (Code::TextDiffers, |r| r.text_sha256 = None),
         (Code::ReasoningDiffers, |r| {
             r.reasoning_sha256 = Some("r".to_owned());
