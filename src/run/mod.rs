@@ -358,16 +358,19 @@ impl<T: Transport> Conduct<T> {
             // What settles from here on is heard.
             settled.as_mut().enable();
             match self.reserve(turn) {
-                Ok(reservation) => return Ok(reservation),
+                Ok(reservation) => {
+                    // Whoever waits in vain does not load anybody late.
+                    if waited {
+                        self.shared.waits_for_budget();
+                    }
+                    return Ok(reservation);
+                }
                 Err(exhausted) if is_hopeless(&exhausted) => {
                     self.budget_ends_the_run(&exhausted);
                     return Err(NoRoom::Ever);
                 }
                 Err(_) => {
-                    if !waited {
-                        waited = true;
-                        self.shared.waits_for_budget();
-                    }
+                    waited = true;
                     tokio::select! {
                         () = settled => {}
                         () = self.shared.no_more_arrivals() => return Err(NoRoom::InTime),
