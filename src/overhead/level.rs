@@ -22,7 +22,7 @@ pub struct Request {
     pub outcome: OutcomeGroup,
     /// Whether its connection was made for it.
     pub connected: bool,
-    /// Its times, by [`Time`].
+    /// Its times, by `Time`.
     pub times: [Sample; 4],
 }
 
