@@ -131,7 +131,9 @@ fn table(out: &mut String, name: &str, level: &Level, paint: Paint) {
     let connected = [level.direct.connected, level.via.connected];
     if connected != [0, 0] {
         let [direct, via] = connected;
-        let text = format!("{direct} and {via} of them met a connect: not in ttft and e2e");
+        let text = format!(
+            "{direct} and {via} of them met a connect: their sessions are not in ttft and e2e"
+        );
         line(out, &paint.dim(&format!("  {text}")));
     }
     for (name, arm) in [("direct", &level.direct), ("via", &level.via)] {

@@ -315,11 +315,9 @@ fn arm_inputs(
     } else {
         &asked.via
     };
-    let quoted = toml::Value::String(origin.clone()).to_string();
-    let overrides = [("target.base_url".to_owned(), quoted)];
-    file.target.base_url = None;
-    let name = format!("{} ({})", base.scenario.name, ARMS[arm]);
-    base.with_scenario(&name, &file.to_toml(), &overrides)
+    file.target.base_url = Some(origin.clone());
+    let name = format!("{} (--{})", base.scenario.name, ARMS[arm]);
+    base.with_scenario(&name, &file.to_toml())
 }
 
 fn preview(inputs: &Inputs, date: Date) -> Preview {

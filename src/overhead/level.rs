@@ -3,6 +3,8 @@
 //! Only blocks that both arms have done count. All intervals resample whole blocks, the same ones at
 //! both arms. Pure: it is given what was read.
 
+use std::collections::HashSet;
+
 use crate::metrics::Metric;
 use crate::record::{Block, OutcomeGroup, Phase, Record};
 use crate::report::InclusiveMs;
@@ -18,6 +20,8 @@ const LEFT_OUT_MAX: usize = 20;
 pub struct Request {
     /// Its session.
     pub session: u64,
+    /// Turn of the session, from 0.
+    pub turn: u32,
     /// How it ended.
     pub outcome: OutcomeGroup,
     /// Whether its connection was made for it.
@@ -37,8 +41,7 @@ pub enum Sample {
     Missing,
     /// It has none, and needs none.
     Nothing,
-    /// What was measured is not this time: the gaps of a stream that came at once, or a latency
-    /// with a connect in it.
+    /// What was measured is not this time: the gaps of a stream that came at once.
     LeftOut,
 }
 
@@ -79,21 +82,16 @@ impl Request {
             Sample::Took(_) if counts.token_batches < 2 => Sample::LeftOut,
             sample => sample,
         };
-        // An arm whose connections are closed while the other has its turn makes new ones: that is
-        // the turns', not the gateway's.
-        let whole = |sample| match sample {
-            Sample::Took(_) if record.connected => Sample::LeftOut,
-            sample => sample,
-        };
         Some(Self {
             session: record.session,
+            turn: record.turn,
             outcome,
             connected: record.connected,
             times: [
-                whole(of(record.streaming, Metric::Ttft.sample(record))),
+                of(record.streaming, Metric::Ttft.sample(record)),
                 gap(counts.gap_sum_ns.checked_div(gaps)),
                 gap((gaps > 0).then_some(counts.gap_max_ns)),
-                whole(of(true, Metric::E2e.sample(record))),
+                of(true, Metric::E2e.sample(record)),
             ],
         })
     }
@@ -134,7 +132,14 @@ pub fn sides(direct: &Done, via: &Done) -> [Side; 2] {
             Some((block, other))
         })
         .collect();
-    let of = |done: &Done, blocks: Vec<&Block>| Side::new(done, &blocks);
+    // An arm whose connections are closed while the other has its turn makes new ones: that is the
+    // turns', not the gateway's. Left out at both arms, so that both are of the same work.
+    let requests = direct.requests.iter().chain(&via.requests);
+    let connected: HashSet<(u64, u32)> = requests
+        .filter(|request| request.connected)
+        .map(|request| (request.session, request.turn))
+        .collect();
+    let of = |done: &Done, blocks: Vec<&Block>| Side::new(done, &blocks, &connected);
     [
         of(direct, both.iter().map(|(block, _)| *block).collect()),
         of(via, both.iter().map(|(_, block)| *block).collect()),
@@ -142,7 +147,7 @@ pub fn sides(direct: &Done, via: &Done) -> [Side; 2] {
 }
 
 impl Side {
-    fn new(done: &Done, blocks: &[&Block]) -> Self {
+    fn new(done: &Done, blocks: &[&Block], left_out_of_latencies: &HashSet<(u64, u32)>) -> Self {
         let place = |session: u64| {
             let holds = |block: &&Block| {
                 (block.first_session..block.first_session + block.sessions).contains(&session)
@@ -173,8 +178,11 @@ impl Side {
                 OutcomeGroup::Cut | OutcomeGroup::Cancelled => {}
             }
             let block = u32::try_from(block).expect("a command has few blocks");
+            let has_connect = left_out_of_latencies.contains(&(request.session, request.turn));
             for (n, sample) in request.times.iter().enumerate() {
+                let is_latency = n == Time::Ttft as usize || n == Time::E2e as usize;
                 match sample {
+                    Sample::Took(_) if has_connect && is_latency => {}
                     Sample::Took(ns) => times[n].push((block, Some(*ns))),
                     Sample::Beyond => times[n].push((block, None)),
                     Sample::Missing => missing[n] = true,

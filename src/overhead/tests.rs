@@ -27,6 +27,7 @@ fn done(blocks: u64, sessions: u64, users: u64, request: impl Fn(u64) -> Option<
             let sample = took.map_or(Sample::Beyond, Sample::Took);
             done.requests.push(Request {
                 session,
+                turn: 0,
                 outcome: took.map_or(OutcomeGroup::Failed, |_| OutcomeGroup::Ok),
                 connected: false,
                 times: [sample; 4],
@@ -284,17 +285,6 @@ fn a_request_is_what_its_last_attempt_came_to() {
     other.phase = Phase::Warmup;
     assert_eq!(Request::of(&other), None);
 
-    // A connect is the turns', and in no gap.
-    other = record.clone();
-    other.connected = true;
-    let expected = [
-        Sample::LeftOut,
-        Sample::Took(15 * MS),
-        Sample::Took(25 * MS),
-        Sample::LeftOut,
-    ];
-    assert_eq!(times(&other), expected);
-
     // A stream that came in one write has gaps of no one but the harness.
     other = record.clone();
     other.counts.token_batches = 1;
@@ -401,6 +391,30 @@ fn the_gateway_saturates_where_it_no_longer_grows_and_the_upstream_does() {
     let dead = levels(&[1, 8], [&[400, 400], &[400, 0]]);
     assert_eq!(dead.found, Found::Gateway, "nothing succeeds any more");
     assert_eq!(dead.via_per_s, Some(0.0));
+}
+
+#[test]
+fn a_request_that_met_a_connect_is_in_no_latency_of_either_arm() {
+    // Nine of sixteen sessions take ten times as long at both arms, and the gateway adds 5 ms to each.
+    let took = |added: u64| {
+        move |session: u64| {
+            let base = if session % 16 < 9 { 200 } else { 20 };
+            Some((base + added) * MS)
+        }
+    };
+    let mut via = done(8, 16, 4, took(5));
+    // As many of the slow ones as move the median.
+    for request in &mut via.requests {
+        request.connected = request.session.is_multiple_of(8);
+    }
+    let overhead = assemble(&pairs(&[4]), vec![read(0, done(8, 16, 4, took(0)), via)]);
+    let found = &overhead.endpoints[&Endpoint::OpenAi].levels[0];
+    assert_eq!((found.direct.connected, found.via.connected), (0, 16));
+    let median = found.ttft_ms.p50.as_ref().expect("many samples");
+    assert_eq!(
+        (median.direct, median.via),
+        (InclusiveMs::Known(20.0), InclusiveMs::Known(25.0))
+    );
 }
 
 #[test]

@@ -270,18 +270,13 @@ fn read_upstream(path: &Path, bytes: &[u8]) -> Result<Config, StoreError> {
 
 impl Inputs {
     /// The same files with another scenario, which names no replay and no offline upstream.
-    pub fn with_scenario(
-        &self,
-        origin: &str,
-        text: &str,
-        overrides: &[(String, String)],
-    ) -> Result<Self, ScenarioError> {
+    pub fn with_scenario(&self, origin: &str, text: &str) -> Result<Self, ScenarioError> {
         let scenario = match &self.tools_bytes {
             Some(bytes) => {
                 let tools = read_tools(bytes).expect("they were read when the inputs were");
-                Scenario::parse_with_tools(origin, text, overrides, &tools)?
+                Scenario::parse_with_tools(origin, text, &[], &tools)?
             }
-            None => Scenario::parse(origin, text, overrides)?,
+            None => Scenario::parse(origin, text, &[])?,
         };
         Ok(Self {
             scenario,
